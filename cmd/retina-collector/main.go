@@ -1,0 +1,51 @@
+//go:build linux
+
+// Command retina-collector is the only file of the collector's image. It is
+// started by kubectl retina and of no use without it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/collector"
+	"github.com/kubectl-retina/kubectl-retina/internal/version"
+)
+
+const usage = `retina-collector is started on nodes by "kubectl retina".
+
+  retina-collector hold      wait until the sessions in this container have ended
+  retina-collector run       one session: a spec on stdin, frames on stdout
+  retina-collector version   print the version`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "retina-collector:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("one argument is needed\n\n%s", usage)
+	}
+	switch args[0] {
+	case "hold":
+		return collector.Hold(ctx)
+	case "run":
+		if err := collector.EnterSession(); err != nil {
+			return err
+		}
+		return collector.Run(ctx, os.Stdin, os.Stdout)
+	case "version":
+		fmt.Println(version.Get().Version)
+		return nil
+	}
+	return fmt.Errorf("unknown argument %q\n\n%s", args[0], usage)
+}

@@ -1,0 +1,214 @@
+//go:build linux
+
+package collector
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+const (
+	// buffers is how many frames may wait for the stream while the next one is
+	// filled. What waits longer waits in the ring buffer.
+	buffers = 4
+	// quiet is how often a frame without packets says that there were none.
+	quiet = 200 * time.Millisecond
+	// lookAround is how often vanished interfaces are looked for.
+	lookAround = time.Second
+)
+
+// capture is a packet capture that is attached and ready.
+type capture struct {
+	*run
+	plugin *packets.Plugin
+	gone   bool // no interface is left
+}
+
+// execute waits for go, captures until something ends it, and sends what is left
+// and the End frame.
+func (c *capture) execute(ctx context.Context) error {
+	reason, err := c.wait(ctx, c.commands.start, nil)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		return c.send.end(wire.End{Reason: reason, Interfaces: c.emptyStats()})
+	}
+	if err := c.plugin.Go(); err != nil {
+		return err
+	}
+	reason, err = c.pump(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.plugin.Stop(); err != nil {
+		return err
+	}
+	stats, err := c.plugin.Drain(make([]byte, packets.FrameCapacity), c.sendPackets)
+	if err != nil {
+		return err
+	}
+	return c.send.end(wire.End{Reason: reason, Interfaces: stats})
+}
+
+// emptyStats are the counts of a capture that never began.
+func (c *capture) emptyStats() []wire.InterfaceStats {
+	stats := make([]wire.InterfaceStats, len(c.plugin.Ready().Interfaces))
+	for i := range stats {
+		stats[i].ID = uint32(i)
+	}
+	return stats
+}
+
+// wait returns when proceed or stop is signalled, with "" or the reason of the
+// end. Nobody being there any more is an error.
+func (c *capture) wait(ctx context.Context, proceed <-chan struct{}, failed <-chan error) (string, error) {
+	for {
+		select {
+		case <-proceed:
+			return "", nil
+		case err := <-failed:
+			return "", err
+		case <-c.commands.heard:
+			c.silence.Reset(wire.Silence)
+		case <-c.commands.stop:
+			return wire.EndStop, nil
+		case <-c.commands.ended:
+			return "", fmt.Errorf("%w: %w", errUnheard, c.commands.err)
+		case <-c.silence.C:
+			return "", fmt.Errorf("%w: no word for %s", errUnheard, wire.Silence)
+		case <-c.deadline:
+			return wire.EndDeadline, nil
+		case <-ctx.Done():
+			return wire.EndSignal, nil
+		}
+	}
+}
+
+// pump captures until wait says why not to go on. Reading the ring and writing
+// the stream overlap.
+func (c *capture) pump(ctx context.Context) (string, error) {
+	done := make(chan struct{})
+	free, full := make(chan []byte, buffers), make(chan []byte, buffers)
+	for range buffers {
+		free <- make([]byte, packets.FrameCapacity)
+	}
+	read, written := make(chan error, 1), make(chan error, 1)
+	allGone := make(chan struct{})
+	go func() {
+		defer close(full)
+		read <- c.fill(free, full, allGone, done)
+	}()
+	go func() { written <- c.empty(full, free) }()
+
+	failed := make(chan error, 2)
+	go func() {
+		if err := <-read; err != nil {
+			failed <- err
+		}
+		close(read)
+	}()
+	go func() {
+		if err := <-written; err != nil {
+			failed <- fmt.Errorf("%w: write to the stream: %w", errUnheard, err)
+		}
+		close(written)
+	}()
+	reason, err := c.wait(ctx, allGone, failed)
+	close(done)
+	if err != nil {
+		return "", err // the stream may be stuck: wait for nobody
+	}
+	if reason == "" {
+		reason = wire.EndGone
+	}
+	// What was read goes out before what Drain will find.
+	<-read
+	<-written
+	select {
+	case err := <-failed:
+		return "", err
+	default:
+		return reason, nil
+	}
+}
+
+// fill reads packets into free buffers until done.
+func (c *capture) fill(free <-chan []byte, full chan<- []byte, allGone, done chan struct{}) error {
+	lastSent, lastLook := time.Now(), time.Now()
+	for {
+		var buf []byte
+		select {
+		case <-done:
+			return nil
+		case buf = <-free:
+		}
+		for {
+			payload, err := c.plugin.Read(buf)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			if now.Sub(lastLook) >= lookAround {
+				lastLook = now
+				if err := c.lookAround(allGone); err != nil {
+					return err
+				}
+			}
+			if len(payload) > wire.PacketsHeaderLen || now.Sub(lastSent) >= quiet {
+				lastSent = now
+				full <- payload
+				break
+			}
+			select {
+			case <-done:
+				return nil
+			default:
+			}
+		}
+	}
+}
+
+// lookAround reports interfaces that have vanished, and closes allGone once when
+// none is left.
+func (c *capture) lookAround(allGone chan struct{}) error {
+	gone, all, err := c.plugin.Gone()
+	if err != nil {
+		return err
+	}
+	for _, g := range gone {
+		if err := c.send.json(wire.KindGone, g); err != nil {
+			return err
+		}
+	}
+	if all && !c.gone {
+		c.gone = true
+		close(allGone)
+	}
+	return nil
+}
+
+// empty writes full buffers to the stream and gives them back.
+func (c *capture) empty(full <-chan []byte, free chan<- []byte) error {
+	for payload := range full {
+		if err := c.sendPackets(payload); err != nil {
+			// Let fill see its done channel instead of a full one.
+			go func() {
+				for range full {
+				}
+			}()
+			return err
+		}
+		free <- payload[:cap(payload)]
+	}
+	return nil
+}
+
+func (c *capture) sendPackets(payload []byte) error {
+	return c.send.frame(wire.KindPackets, payload)
+}
+

@@ -1,0 +1,78 @@
+//go:build linux
+
+package collector
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+// commands is what the command says, sorted into channels. Each of spec, start
+// and stop carries at most one value; ended is closed when nothing more comes.
+type commands struct {
+	spec  chan wire.Spec
+	start chan struct{}
+	stop  chan struct{}
+	heard chan struct{} // something was said
+	ended chan struct{}
+	err   error // why it ended; valid once ended is closed
+}
+
+// listen reads frames from stdin until it ends, and answers pings through s.
+func listen(stdin io.Reader, s *sender) *commands {
+	c := &commands{
+		spec: make(chan wire.Spec, 1), start: make(chan struct{}, 1), stop: make(chan struct{}, 1),
+		heard: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	go func() {
+		defer close(c.ended)
+		c.err = c.read(wire.NewReader(bufio.NewReader(stdin)), s)
+	}()
+	return c
+}
+
+func (c *commands) read(r *wire.Reader, s *sender) error {
+	buf := make([]byte, 4096)
+	for {
+		kind, payload, err := r.ReadFrame(buf)
+		if err != nil {
+			return err
+		}
+		offer(c.heard, struct{}{})
+		switch kind {
+		case wire.KindSpec:
+			var spec wire.Spec
+			if err := json.Unmarshal(payload, &spec); err != nil {
+				return fmt.Errorf("read spec: %w", err)
+			}
+			offer(c.spec, spec)
+		case wire.KindGo:
+			offer(c.start, struct{}{})
+		case wire.KindStop:
+			offer(c.stop, struct{}{})
+		case wire.KindPing:
+			var ping wire.Ping
+			if err := json.Unmarshal(payload, &ping); err != nil {
+				return fmt.Errorf("read ping: %w", err)
+			}
+			if err := s.json(wire.KindPong, wire.Pong{Seq: ping.Seq, TimeNS: time.Now().UnixNano()}); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("frame of kind %d is not for a collector", kind)
+		}
+	}
+}
+
+// offer sends without waiting; a second value of the same kind is no news.
+func offer[T any](c chan T, v T) {
+	select {
+	case c <- v:
+	default:
+	}
+}

@@ -1,0 +1,68 @@
+//go:build linux
+
+package packets
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// resample is how often the offset between the clocks is measured again. Both
+// are slewed alike, but the wall clock alone is stepped, and a capture may be
+// running when that happens.
+const resample = time.Second
+
+// wallClock turns the kernel's monotonic timestamps into wall-clock time.
+type wallClock struct {
+	offset  int64 // ns to add
+	sampled int64 // monotonic ns
+}
+
+// now returns CLOCK_MONOTONIC in ns, measuring the offset again when it is old.
+func (c *wallClock) now() (int64, error) {
+	now, err := clock(unix.CLOCK_MONOTONIC)
+	if err != nil {
+		return 0, err
+	}
+	if c.sampled == 0 || now-c.sampled >= int64(resample) {
+		if c.offset, err = clockOffset(); err != nil {
+			return 0, err
+		}
+		c.sampled = now
+	}
+	return now, nil
+}
+
+// clockOffset measures realtime minus monotonic. Of a few readings the one with
+// the least time between its two monotonic ones is the most exact.
+func clockOffset() (int64, error) {
+	best, offset := int64(1<<62), int64(0)
+	for range 3 {
+		before, err := clock(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return 0, err
+		}
+		wall, err := clock(unix.CLOCK_REALTIME)
+		if err != nil {
+			return 0, err
+		}
+		after, err := clock(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return 0, err
+		}
+		if after-before < best {
+			best, offset = after-before, wall-(before+after)/2
+		}
+	}
+	return offset, nil
+}
+
+func clock(id int32) (int64, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		return 0, fmt.Errorf("read clock %d: %w", id, err)
+	}
+	return ts.Nano(), nil
+}

@@ -1,0 +1,84 @@
+//go:build linux
+
+// Package packets captures the packets of pods and nodes: it attaches the
+// program in bpf/packets to their interfaces and reads its ring buffer.
+package packets
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+
+	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packets"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+)
+
+// maxInterfaces is how many interfaces one collector captures at most: every
+// pod of the largest nodes with several interfaces each.
+const maxInterfaces = 4096
+
+// kernel is what all interfaces share: the maps, and the program to make
+// copies of.
+type kernel struct {
+	spec *ebpf.CollectionSpec
+	maps bpf.PacketsMaps
+}
+
+// newKernel creates the maps. ringBytes must be a power of two.
+func newKernel(ringBytes uint32) (*kernel, error) {
+	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where raising it is
+	// not allowed, creating the maps will say whether it was needed.
+	_ = rlimit.RemoveMemlock()
+
+	spec, err := bpf.LoadPackets()
+	if err != nil {
+		return nil, fmt.Errorf("read BPF object: %w", err)
+	}
+	spec.Maps["ring"].MaxEntries = ringBytes
+	spec.Maps["counters"].MaxEntries = maxInterfaces
+	k := &kernel{spec: spec}
+	maps := ebpf.CollectionSpec{Maps: spec.Maps}
+	if err := maps.LoadAndAssign(&k.maps, nil); err != nil {
+		return nil, explain(fmt.Errorf("create BPF maps: %w", err))
+	}
+	return k, nil
+}
+
+// programs loads a copy of both programs for one interface.
+func (k *kernel) programs(config bpf.PacketsInterfaceConfig) (*bpf.PacketsPrograms, error) {
+	spec := k.spec.Copy()
+	if err := spec.Variables["config"].Set(config); err != nil {
+		return nil, fmt.Errorf("set BPF config: %w", err)
+	}
+	var programs bpf.PacketsPrograms
+	err := spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{
+		MapReplacements: map[string]*ebpf.Map{
+			"ring": k.maps.Ring, "counters": k.maps.Counters,
+			"running": k.maps.Running, "own_flows": k.maps.OwnFlows,
+		},
+	})
+	if err != nil {
+		return nil, explain(fmt.Errorf("load BPF programs: %w", err))
+	}
+	return &programs, nil
+}
+
+// Close frees the maps; programs that are still attached keep them alive.
+func (k *kernel) Close() error { return k.maps.Close() }
+
+// explain adds what a refusal by the kernel usually means. The kernel is tried
+// first and asked about only after it has said no.
+func explain(err error) error {
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return hint.Wrap(err, "the node's kernel is too old: capturing packets needs Linux 5.8 or later")
+	case errors.As(err, &verifier):
+		return hint.Wrap(fmt.Errorf("%w", err), "the node's kernel refuses the BPF program: please report this with the kernel's version")
+	case errors.Is(err, errPermission):
+		return hint.Wrap(err, "BPF is not allowed here: the collector needs CAP_BPF or CAP_SYS_ADMIN, and the kernel must not be locked down (see `cat /sys/kernel/security/lockdown`)")
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+// Package wire is the contract between the command and a collector: the
+// specification that goes in on the collector's standard input, and the frames
+// that come out on its standard output.
+//
+// Both programs import it and it imports nothing of theirs, so neither can
+// pull the other's dependencies into its binary. Everything that is read from
+// the other side is untrusted: lengths are bounded before anything is
+// allocated, and a value outside its documented range is an error.
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Version is the version of this contract. The command refuses a collector
+// whose hello names another one, because both are built from one commit and a
+// mismatch means that the wrong image was given.
+const Version = 1
+
+// Limits of a specification. They protect the collector from a broken command
+// and keep a frame below MaxPayload.
+const (
+	MaxTargets   = 1024       // targets in one specification
+	MinSnapLen   = 16         // bytes; less than an Ethernet header tells nothing
+	MaxSnapLen   = 256 * 1024 // bytes; tcpdump's own maximum
+	MinRingBytes = 1 << 20    // bytes
+	MaxRingBytes = 1 << 30    // bytes
+)
+
+// Heartbeat times. The command pings more often than the collector's patience,
+// so that one lost ping ends nothing.
+const (
+	PingInterval = 3 * time.Second
+	// Silence is how long a collector waits for a word from the command before
+	// it ends itself.
+	Silence = 15 * time.Second
+)
+
+// Spec says what one collector does. It is the payload of the first frame that
+// the command sends and holds everything the collector knows: it asks nobody.
+type Spec struct {
+	// Version must be [Version].
+	Version int `json:"version"`
+	// RunID names the run that this collector belongs to; it marks everything
+	// that outlives a process (traffic-control filters on kernels before 6.6).
+	// Lower-case letters and digits, 1 to 32 of them.
+	RunID string `json:"runID"`
+	// MaxSeconds ends the collector when it has run that long, whatever the
+	// command says; > 0.
+	MaxSeconds int64 `json:"maxSeconds"`
+	// Packets asks for a packet capture. Nil: none.
+	Packets *PacketsSpec `json:"packets,omitempty"`
+}
+
+// PacketsSpec is the part of a Spec for the packets plugin.
+type PacketsSpec struct {
+	// SnapLen is the number of bytes kept of each packet, MinSnapLen..MaxSnapLen.
+	SnapLen uint32 `json:"snapLen"`
+	// RingBytes is the size of the kernel's ring buffer in bytes, a power of
+	// two in MinRingBytes..MaxRingBytes.
+	RingBytes uint32 `json:"ringBytes"`
+	// Targets are what to capture; at least one, at most MaxTargets.
+	Targets []Target `json:"targets"`
+	// Hook forces the way of attaching, for tests: "" (TCX, else clsact),
+	// "tcx" or "clsact".
+	Hook string `json:"hook,omitempty"`
+	// KubeletPort is the port that the node's kubelet listens on; packets of the
+	// command's own stream are looked for there when Node targets exist. 0: unknown.
+	KubeletPort uint16 `json:"kubeletPort,omitempty"`
+}
+
+// Target is one thing to capture on a node: a pod, or the node itself.
+type Target struct {
+	// ID is chosen by the command, unique in the Spec, and comes back in
+	// Interface.Target and Gone.Target.
+	ID uint32 `json:"id"`
+	// Name is used in messages only: "pod shop/web-1" or "node n1".
+	Name string `json:"name"`
+	// PodUID is the UID that the pod's cgroup is named after: metadata.uid, or
+	// for a static pod the kubernetes.io/config.hash annotation. Empty for a node.
+	PodUID string `json:"podUID,omitempty"`
+	// Node asks for the node's own interfaces instead of a pod's.
+	Node bool `json:"node,omitempty"`
+}
+
+// Validate reports the first thing that makes s unusable.
+func (s *Spec) Validate() error {
+	switch {
+	case s.Version != Version:
+		return fmt.Errorf("spec version %d, this collector speaks %d", s.Version, Version)
+	case !validRunID(s.RunID):
+		return fmt.Errorf("run ID %q is not 1 to 32 lower-case letters and digits", s.RunID)
+	case s.MaxSeconds <= 0:
+		return fmt.Errorf("maximum run time %d s is not positive", s.MaxSeconds)
+	case s.Packets == nil:
+		return errors.New("spec asks for nothing")
+	}
+	return s.Packets.validate()
+}
+
+func (p *PacketsSpec) validate() error {
+	switch {
+	case p.SnapLen < MinSnapLen || p.SnapLen > MaxSnapLen:
+		return fmt.Errorf("snaplen %d is outside %d..%d", p.SnapLen, MinSnapLen, MaxSnapLen)
+	case p.RingBytes < MinRingBytes || p.RingBytes > MaxRingBytes || p.RingBytes&(p.RingBytes-1) != 0:
+		return fmt.Errorf("ring of %d bytes is not a power of two in %d..%d", p.RingBytes, MinRingBytes, MaxRingBytes)
+	case len(p.Targets) == 0 || len(p.Targets) > MaxTargets:
+		return fmt.Errorf("%d targets, want 1 to %d", len(p.Targets), MaxTargets)
+	case p.Hook != "" && p.Hook != "tcx" && p.Hook != "clsact":
+		return fmt.Errorf("unknown hook %q", p.Hook)
+	}
+	seen := make(map[uint32]bool, len(p.Targets))
+	for _, t := range p.Targets {
+		switch {
+		case seen[t.ID]:
+			return fmt.Errorf("target ID %d is used twice", t.ID)
+		case t.Node == (t.PodUID != ""):
+			return fmt.Errorf("target %q must be a pod or a node", t.Name)
+		}
+		seen[t.ID] = true
+	}
+	return nil
+}
+
+func validRunID(id string) bool {
+	if len(id) == 0 || len(id) > 32 {
+		return false
+	}
+	for _, r := range id {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
+			return false
+		}
+	}
+	return true
+}
