@@ -5,13 +5,9 @@ import (
 	"math"
 )
 
-const (
-	// pcapMagicNS begins a pcap file with ns timestamps
-	// (draft-ietf-opsawg-pcap, section 4).
-	pcapMagicNS uint32 = 0xA1B23C4D
-	// pcapRecordLen is the length of a packet record without its data.
-	pcapRecordLen = 16
-)
+// pcapMagicNS begins a pcap file with ns timestamps
+// (draft-ietf-opsawg-pcap, section 4).
+const pcapMagicNS uint32 = 0xA1B23C4D
 
 // AppendPcapHeader appends the header of a pcap file with timestamps in ns
 // (draft-ietf-opsawg-pcap, section 4). All packets of the file have linkType.
@@ -34,6 +30,3 @@ func AppendPcapRecord(dst []byte, p Packet) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, p.WireLen())
 	return append(dst, p.Data()...)
 }
-
-// PcapRecordLen returns the length of the record that AppendPcapRecord makes of p.
-func PcapRecordLen(p Packet) int { return pcapRecordLen + int(p.CapLen()) }

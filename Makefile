@@ -1,0 +1,102 @@
+# kubectl retina. `make` lists the targets.
+# Needed: Go, gcc (for the race detector), git. `make deps` installs the Debian packages that the tests use.
+
+GO      ?= go
+# The version of the build and the image's tag; empty is the default of internal/version.
+VERSION ?=
+COMMIT  ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
+# The reference inside the image archive; empty is the one that the CLI asks for.
+IMAGE   ?=
+
+version_package := github.com/kubectl-retina/kubectl-retina/internal/version
+ldflags         := -s -w $(if $(VERSION),-X $(version_package).linkedVersion=$(VERSION)) -X $(version_package).linkedCommit=$(COMMIT)
+build           := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(ldflags)'
+
+cli_platforms       := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+collector_platforms := linux/amd64 linux/arm64
+cli_binaries        := $(foreach p,$(cli_platforms),dist/kubectl-retina-$(subst /,-,$(p))$(if $(findstring windows,$(p)),.exe))
+collector_binaries  := $(foreach p,$(collector_platforms),dist/retina-collector-$(subst /,-,$(p)))
+# Of dist/PROGRAM-OS-ARCH[.exe]: the second to last word and the last.
+os   = $(word 3,$(subst -, ,$(basename $(@F))))
+arch = $(word 4,$(subst -, ,$(basename $(@F))))
+
+# What needs root: it attaches BPF programs to real interfaces.
+bpf_packages := ./bpf/... ./internal/plugin/... ./internal/hostns/... ./internal/collector/...
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build build-all image generate verify test test-unit test-bpf test-e2e fuzz bench demo cluster cluster-down \
+	deps clean root print-ldflags $(cli_binaries) $(collector_binaries)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t text; do printf '  %-13s %s\n' "$$t" "$$text"; done
+
+build: ## both programs for this machine, into bin/
+	$(build) -o bin/kubectl-retina ./cmd/kubectl-retina
+	$(if $(filter linux,$(shell $(GO) env GOOS)),$(build) -o bin/retina-collector ./cmd/retina-collector)
+
+build-all: $(cli_binaries) $(collector_binaries) ## the CLI for linux, darwin and windows, the collector for linux, into dist/
+
+$(cli_binaries):
+	GOOS=$(os) GOARCH=$(arch) $(build) -o $@ ./cmd/kubectl-retina
+
+$(collector_binaries):
+	GOOS=$(os) GOARCH=$(arch) $(build) -o $@ ./cmd/retina-collector
+
+image: $(collector_binaries) ## the collector's image (amd64, arm64) as an OCI archive, dist/retina-collector.tar
+	$(GO) run -ldflags '$(ldflags)' ./tools/ociimage --output dist/retina-collector.tar $(if $(IMAGE),--reference $(IMAGE)) \
+		$(foreach a,amd64 arm64,--binary $(a)=dist/retina-collector-linux-$(a))
+
+generate: ## compile the BPF programs and write their Go bindings (the only target that needs clang and llvm)
+	$(GO) generate ./bpf/...
+
+verify: ## formatting, go vet, go.mod, and whether the generated files are up to date (where clang is)
+	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags unit ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	./tools/verify-generated.sh
+
+test: root deps test-unit test-bpf test-e2e ## everything that must pass (root; starts the e2e cluster)
+
+test-unit: ## the tests that need neither root nor a cluster
+	$(GO) test -race -tags unit ./...
+
+test-bpf: root ## the BPF programs and what drives them, on real interfaces (root)
+	$(GO) test -race -count=1 $(bpf_packages)
+
+test-e2e: root cluster ## the programs on the real cluster (root)
+	$(GO) test -count=1 -timeout 40m ./e2e/
+
+fuzz: ## every fuzz target for 20 seconds
+	@set -e; for package in $$($(GO) list ./internal/...); do \
+		for target in $$($(GO) test -tags unit -list '^Fuzz' $$package | sed -n '/^Fuzz/p'); do \
+			$(GO) test -tags unit -run '^$$' -fuzz "^$$target\$$" -fuzztime 20s $$package; \
+		done; \
+	done
+
+bench: root deps ## the numbers of the README, measured on this machine (root)
+	$(GO) run ./bench
+
+demo: ## from a fresh machine to a first capture (root)
+	./e2e/demo.sh
+
+cluster: root ## start the e2e cluster, or use the one that runs (root)
+	$(GO) run ./e2e/cluster up
+
+cluster-down: root ## end the e2e cluster and sweep what it left (root)
+	$(GO) run ./e2e/cluster down
+
+deps: ## install the Debian packages that the tests use, where missing; build what the cluster needs (root)
+	./tools/deps.sh
+	$(GO) run ./e2e/cluster deps
+
+clean: ## remove bin/ and dist/
+	rm -rf bin dist
+
+root:
+	@test "$$(id -u)" = 0 || { echo "this needs root: it attaches BPF programs and starts a cluster in network namespaces ('make test-unit' does not)" >&2; exit 1; }
+
+print-ldflags:
+	@echo "$(ldflags)"

@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Argv returns the command line that runs args in the network namespace of the
+// control plane, the only place where the API server and pod addresses answer.
+// It is to be run with the variables of Environment.
+func (c *Cluster) Argv(args ...string) []string {
+	prefix := []string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", c.ControlPlane.Init.PID), "--"}
+	return append(prefix, args...)
+}
+
+// NodeArgv returns the command line that runs args in all namespaces of node m.
+// Args end when the command line's own process is killed.
+func NodeArgv(m Machine, args ...string) []string {
+	prefix := []string{
+		"nsenter", fmt.Sprintf("--target=%d", m.Init.PID), "--net", "--mount", "--pid", "--uts", "--",
+		"setpriv", "--pdeathsig", "KILL", "--",
+	}
+	return append(prefix, args...)
+}
+
+// Environment returns env with KUBECONFIG set to c, with the cluster's programs
+// (kubectl) first in PATH, and with kubectl's discovery cache inside the state,
+// so that it ends with the cluster.
+func (c *Cluster) Environment(env []string) []string {
+	path := c.Bin
+	for _, entry := range env {
+		if rest, ok := strings.CutPrefix(entry, "PATH="); ok {
+			path = c.Bin + ":" + rest
+		}
+	}
+	return append(env, "PATH="+path, "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+c.State+"/kubectl-cache")
+}
+
+// Command returns a command that runs args where the API server answers, with
+// KUBECONFIG set. Args take the place of nsenter: signals reach them.
+func (c *Cluster) Command(ctx context.Context, args ...string) *exec.Cmd {
+	argv := c.Argv(args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = c.Environment(os.Environ())
+	return cmd
+}
+
+// NodeCommand returns a command that runs args on the node called name, as
+// root, in the node's file system, with / as working directory.
+func (c *Cluster) NodeCommand(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+	m, err := c.Node(name)
+	if err != nil {
+		return nil, err
+	}
+	argv := NodeArgv(m, args...)
+	return exec.CommandContext(ctx, argv[0], argv[1:]...), nil
+}
+
+// Dial connects to address (an IP address and port) in the network namespace
+// of the control plane. It has the type that client-go's rest.Config.Dial
+// wants, so a test can talk to the API server without leaving its process.
+func (c *Cluster) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// Not unlocked: the thread is of the wrong namespace ever after, and
+		// ends with this goroutine.
+		runtime.LockOSThread()
+		conn, err := dialIn(ctx, c.ControlPlane, network, address)
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
+
+func dialIn(ctx context.Context, m Machine, network, address string) (net.Conn, error) {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.Init.PID))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	defer namespace.Close()
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("%s: enter network namespace: %w", m.Name, err)
+	}
+	// A dialer of one literal address opens its socket on this very thread.
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}

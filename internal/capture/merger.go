@@ -1,0 +1,240 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+)
+
+// A Merger writes the packets of many sources to one output.
+type Merger struct {
+	opts    Options
+	streams []*stream
+	events  chan event
+	window  *window
+	writer  *writer
+
+	// By source; all but totals belong to the goroutine of Run.
+	promises []int64 // no packet that is not younger will come
+	youngest []int64 // timestamp
+	endings  []*ending
+	live     int
+	gone     []bool // by interface ID
+	notes    []note
+
+	written uint64 // packets
+	limit   Limit
+	stopped bool // opts.Stop has been called
+	discard bool // what comes now is beyond the limit
+
+	packets, bytes, unwritten atomic.Uint64
+	fileBytes                 atomic.Int64
+}
+
+// A note is said at the first packet after a time.
+type note struct {
+	afterNS int64
+	text    string
+}
+
+// NewMerger returns a Merger of sources into out, which the caller keeps and closes.
+func NewMerger(sources []Source, out *Output, opts Options) *Merger {
+	opts = opts.withDefaults()
+	m := &Merger{
+		opts:     opts,
+		events:   make(chan event, len(sources)),
+		window:   newWindow(len(sources)),
+		promises: make([]int64, len(sources)),
+		youngest: make([]int64, len(sources)),
+		endings:  make([]*ending, len(sources)),
+		live:     len(sources),
+	}
+	pool := new(sync.Pool)
+	var interfaces []Interface
+	for i, s := range sources {
+		m.streams = append(m.streams, &stream{Source: s, index: i, firstID: uint32(len(interfaces)), pool: pool})
+		interfaces = append(interfaces, s.Interfaces...)
+		m.promises[i] = math.MinInt64
+	}
+	m.gone = make([]bool, len(interfaces))
+	m.writer = newWriter(out, interfaces, opts)
+	return m
+}
+
+// Run merges until every source has ended, and returns what became of each
+// packet. It may be called once.
+//
+// The error is about the output (ErrReaderClosed when nobody reads it any more),
+// or it is ctx's: then the sources that have not ended are given up, and the
+// caller must see to it that their readers return. Sources that failed are in the
+// Result. The Result is of use whatever the error, and what is in the file then
+// is valid, unless nothing could be written at all.
+func (m *Merger) Run(ctx context.Context) (Result, error) {
+	startNS := time.Now().UnixNano()
+	if err := m.writer.begin(); err != nil {
+		m.stop()
+		return *m.result(), err
+	}
+	streamCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, s := range m.streams {
+		go s.run(streamCtx, m.events)
+	}
+	err := m.merge(ctx)
+	m.window.release(math.MaxInt64, m.put)
+	result := &Result{}
+	writeErr := m.writer.finish(func() []byte {
+		result = m.result()
+		return m.writer.encoder.trailer(result, startNS, time.Now().UnixNano())
+	})
+	if m.writer.err == nil && writeErr != nil {
+		result.Complete = false
+	}
+	result.FileBytes = m.writer.size()
+	m.publish()
+	return *result, errors.Join(err, writeErr)
+}
+
+// merge handles events until all sources have ended or ctx is done.
+func (m *Merger) merge(ctx context.Context) error {
+	ticker := time.NewTicker(min(m.opts.WindowTime/10+1, 100*time.Millisecond))
+	defer ticker.Stop()
+	for m.live > 0 {
+		select {
+		case e := <-m.events:
+			m.handle(e)
+			m.window.release(m.promise(), m.put)
+			m.window.shrink(m.opts.WindowBytes, m.put)
+		case now := <-ticker.C:
+			m.window.release(m.window.overdue(now.Add(-m.opts.WindowTime)), m.put)
+		case <-ctx.Done():
+			for len(m.events) > 0 {
+				m.handle(<-m.events)
+			}
+			return context.Cause(ctx)
+		}
+		if len(m.events) == 0 { // there is time to be live
+			m.check(m.writer.flush())
+			m.publish()
+		}
+	}
+	return nil
+}
+
+func (m *Merger) handle(e event) {
+	i := e.stream.index
+	if e.promise != nil {
+		m.promises[i] = *e.promise
+	}
+	if e.packets != nil {
+		m.youngest[i] = max(m.youngest[i], e.packets.lastNS)
+		m.window.add(i, e.packets)
+	}
+	if e.gone != nil {
+		m.gone[e.stream.firstID+e.gone.Interface] = true
+	}
+	if e.ending != nil {
+		m.endings[i] = e.ending
+		m.promises[i] = math.MaxInt64
+		m.live--
+		err := e.ending.cause()
+		if err != nil {
+			m.notes = append(m.notes, note{m.youngest[i],
+				fmt.Sprintf("from here on packets of node %s are missing: %v", e.stream.Node, err)})
+		}
+		m.opts.Ended(i, err)
+	}
+}
+
+// promise is the time up to which all packets have arrived.
+func (m *Merger) promise() int64 {
+	t := int64(math.MaxInt64)
+	for _, p := range m.promises {
+		t = min(t, p)
+	}
+	return t
+}
+
+// put takes one packet out of the window.
+func (m *Merger) put(p pcapng.Packet) {
+	if !m.discard {
+		if len(m.notes) > 0 {
+			m.note(p.TimeNS())
+		}
+		err := m.writer.add(p)
+		if !errors.Is(err, errLimit) {
+			m.check(err)
+			if m.written++; m.written == m.opts.MaxPackets {
+				m.end(PacketLimit)
+			}
+			return
+		}
+		m.end(SizeLimit)
+	}
+	m.writer.tallies[p.Interface()].discarded++
+}
+
+// note has those notes said whose time has come.
+func (m *Merger) note(timeNS int64) {
+	m.notes = slices.DeleteFunc(m.notes, func(n note) bool {
+		if timeNS > n.afterNS {
+			m.writer.encoder.note(n.text)
+			return true
+		}
+		return false
+	})
+}
+
+// end ends the file at a limit.
+func (m *Merger) end(limit Limit) {
+	m.limit, m.discard = limit, true
+	m.stop()
+}
+
+// check takes an error of the output, or none.
+func (m *Merger) check(err error) {
+	if err == nil {
+		return
+	}
+	m.discard = m.discard || errors.Is(err, ErrReaderClosed)
+	m.stop()
+}
+
+func (m *Merger) stop() {
+	if !m.stopped {
+		m.stopped = true
+		m.opts.Stop()
+	}
+}
+
+// publish makes the counts known to Totals.
+func (m *Merger) publish() {
+	var sum tally
+	for _, t := range m.writer.tallies {
+		sum.packets += t.packets
+		sum.capBytes += t.capBytes
+		sum.unwritten += t.unwritten
+	}
+	m.packets.Store(sum.packets)
+	m.bytes.Store(sum.capBytes)
+	m.unwritten.Store(sum.unwritten)
+	m.fileBytes.Store(m.writer.size())
+}
+
+// Totals returns the counts of the moment. It may be called at any time from any
+// goroutine.
+func (m *Merger) Totals() Totals {
+	t := Totals{Packets: m.packets.Load(), Bytes: m.bytes.Load(), FileBytes: m.fileBytes.Load(), Lost: m.unwritten.Load()}
+	for _, s := range m.streams {
+		t.Seen += s.seen.Load()
+		t.Lost += s.lost.Load()
+	}
+	return t
+}

@@ -1,0 +1,194 @@
+// Package capture is the `capture` group of commands.
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/target"
+	"github.com/kubectl-retina/kubectl-retina/internal/version"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+const createLong = `Capture the packets of pods and nodes, from all their nodes at once, into one
+file in the order of time.
+
+A collector pod starts on each node that has a target, attaches to the
+interfaces of the targets only, and streams their packets here. When the
+capture ends, for whatever reason, the collectors end and are deleted.
+
+Name targets as for kubectl: TYPE/NAME, several if you like, where TYPE is pod,
+deploy, sts, ds, rs, job, cronjob, svc or node; or select pods with -l. A node
+is captured on its own interfaces, a pod on the pod's.`
+
+const createExample = `  # ten seconds of a deployment's traffic
+  kubectl retina capture create deploy/web -n shop --duration 10s
+
+  # pods by label in all namespaces, read along with tshark
+  kubectl retina capture create -l app=web -A --duration 5s --write - | tshark -r -
+
+  # a service's pods and one node, headers only, until Ctrl-C
+  kubectl retina capture create svc/web node/n1 -n shop --packet-size 96 --duration 0
+
+  # every Linux node, at most 10 MB, with a summary for a script
+  kubectl retina capture create --node-selectors kubernetes.io/os=linux --max-size 10 -o json`
+
+// Environment variables that stand in for flags.
+const imageVariable = "RETINA_COLLECTOR_IMAGE"
+
+// createOptions are the flags of capture create.
+type createOptions struct {
+	kube    *kube.Flags
+	streams genericiooptions.IOStreams
+	now     func() time.Time
+
+	request     target.Request
+	name        string
+	duration    time.Duration
+	maxSizeMB   int64
+	packetCount int64
+	packetSize  int64
+
+	write  string
+	format string
+	output string
+	quiet  bool
+
+	collectorNamespace string
+	image              string
+	pullSecrets        []string
+	hook               string
+}
+
+// NewCreate returns the command.
+func NewCreate(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Command {
+	o := &createOptions{kube: flags, streams: streams, now: time.Now}
+	cmd := &cobra.Command{
+		Use:     "create [TYPE/NAME ...]",
+		Short:   "Capture packets of pods and nodes into one file",
+		Long:    createLong,
+		Example: createExample,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.request.Args = args
+			config, err := o.complete()
+			if err != nil {
+				return err
+			}
+			return newRun(o, config).run(cmd.Context())
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (o *createOptions) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&o.request.Selector, "selector", "l", "", "pods by label, as in 'app in (a,b),tier!=db'")
+	f.BoolVarP(&o.request.AllNamespaces, "all-namespaces", "A", false, "with -l or --pod-selectors: in all namespaces")
+	f.StringSliceVar(&o.request.PodNames, "pod-names", nil, "pods by name")
+	f.StringVar(&o.request.PodSelectors, "pod-selectors", "", "pods by label, in the namespaces of --namespace-selectors if that is set")
+	f.StringVar(&o.request.NamespaceSelectors, "namespace-selectors", "", "pods of the namespaces with these labels")
+	f.StringSliceVar(&o.request.NodeNames, "node-names", nil, "nodes by name")
+	f.StringVar(&o.request.NodeSelectors, "node-selectors", "", "nodes by label; every Linux node: kubernetes.io/os=linux")
+
+	f.DurationVar(&o.duration, "duration", time.Minute, "how long to capture; 0 is until Ctrl-C, a day at most")
+	f.Int64Var(&o.maxSizeMB, "max-size", 100, "end before the file is larger, in MB of 1024*1024 bytes; 0 is no limit")
+	f.Int64Var(&o.packetCount, "packet-count", 0, "end after this many packets; 0 is no limit")
+	f.Int64Var(&o.packetSize, "packet-size", 0, "keep this many bytes of each packet (snaplen); 0 is all of it")
+
+	f.StringVar(&o.write, "write", "", "the file, or - for standard output (default NAME-TIME.pcapng)")
+	f.StringVar(&o.format, "format", string(capture.Pcapng), "pcapng, or pcap for old readers: without names, interfaces and counts")
+	f.StringVar(&o.name, "name", "", "the NAME in the file's name (default that of the first target)")
+	f.StringVarP(&o.output, "output", "o", "", "print a summary as json or yaml")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only warnings and errors")
+
+	f.StringVar(&o.collectorNamespace, "collector-namespace", "", "where the collector pods run (default that of the kubeconfig context)")
+	f.StringVar(&o.image, "image", "", "the collectors' image (default $"+imageVariable+", else "+version.CollectorImage()+")")
+	f.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "secrets of the collector namespace to pull the image with")
+	f.StringVar(&o.hook, "hook", "", "attach by tcx or clsact only, to try the fallback for kernels before 6.6")
+	_ = f.MarkHidden("hook")
+}
+
+// config is what the flags say, checked; no string in it needs parsing.
+type config struct {
+	selection target.Selection
+	duration  time.Duration // 0: until interrupted
+	maxBytes  int64         // 0: no limit
+	packets   uint64        // 0: no limit
+	snapLen   uint32
+	format    capture.Format
+	image     string
+}
+
+// maxCapture bounds a capture without a duration. Collectors need an end of
+// their own for when nobody is left to stop them.
+const maxCapture = 24 * time.Hour
+
+// complete turns the flags into a config. All of its errors are mistakes of
+// the command line.
+func (o *createOptions) complete() (*config, error) {
+	c, err := o.check()
+	if err != nil {
+		return nil, exit.With(exit.Usage, err)
+	}
+	return c, nil
+}
+
+func (o *createOptions) check() (*config, error) {
+	const mb = 1 << 20
+	switch {
+	case o.duration < 0 || o.duration > maxCapture:
+		return nil, fmt.Errorf("--duration %s is not between 0 and %s", o.duration, maxCapture)
+	case o.maxSizeMB < 0 || o.maxSizeMB > math.MaxInt64/mb:
+		return nil, fmt.Errorf("--max-size %d is not a size in MB", o.maxSizeMB)
+	case o.packetCount < 0:
+		return nil, fmt.Errorf("--packet-count %d is negative", o.packetCount)
+	case o.packetSize != 0 && (o.packetSize < wire.MinSnapLen || o.packetSize > wire.MaxSnapLen):
+		return nil, fmt.Errorf("--packet-size %d is neither 0 nor between %d and %d", o.packetSize, wire.MinSnapLen, wire.MaxSnapLen)
+	case o.output != "" && o.output != "json" && o.output != "yaml":
+		return nil, fmt.Errorf("-o %q is not one of json, yaml", o.output)
+	case o.output != "" && o.write == capture.Stdout:
+		return nil, errors.New("--write - and -o both want standard output")
+	case o.hook != "" && o.hook != "tcx" && o.hook != "clsact":
+		return nil, fmt.Errorf("--hook %q is not one of tcx, clsact", o.hook)
+	}
+	c := &config{
+		duration: o.duration, maxBytes: o.maxSizeMB * mb, packets: uint64(o.packetCount),
+		snapLen: wire.MaxSnapLen, image: o.image,
+	}
+	if o.packetSize > 0 {
+		c.snapLen = uint32(o.packetSize)
+	}
+	if c.image == "" {
+		c.image = os.Getenv(imageVariable)
+	}
+	if c.image == "" {
+		c.image = version.CollectorImage()
+	}
+	var err error
+	if c.format, err = capture.ParseFormat(o.format); err != nil {
+		return nil, fmt.Errorf("--format: %w", err)
+	}
+	// The namespace matters only for what it cannot be; the real one follows.
+	c.selection, err = o.request.Selection()
+	return c, err
+}
+
+// interrupted ends a capture that the user ended.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return exit.With(exit.Interrupted, errors.New("interrupted before the capture began: nothing was captured"))
+}

@@ -1,0 +1,190 @@
+package capture
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/term"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
+)
+
+const (
+	redraw = 200 * time.Millisecond // of the live line on a terminal
+	report = 10 * time.Second       // between the lines of a pipe
+)
+
+// A narrator tells the user on standard error what is going on: on a terminal
+// with one line that changes below those that stay, elsewhere with whole lines
+// only. It may be used concurrently.
+type narrator struct {
+	w     io.Writer
+	quiet bool
+	width int // columns of the terminal; 0: not a terminal
+
+	mu    sync.Mutex
+	drawn bool // the live line is on the screen
+	nodes map[string]session.Event
+}
+
+func newNarrator(w io.Writer, quiet bool) *narrator {
+	n := &narrator{w: w, quiet: quiet, nodes: map[string]session.Event{}}
+	if f, ok := w.(*os.File); ok && !quiet && os.Getenv("TERM") != "dumb" {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			n.width = width
+		}
+	}
+	return n
+}
+
+// line prints a line that stays.
+func (n *narrator) line(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.clear()
+	fmt.Fprintln(n.w, text)
+}
+
+// status draws the live line; without a terminal it does nothing.
+func (n *narrator) status(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.draw(text)
+}
+
+func (n *narrator) draw(text string) {
+	if n.width == 0 {
+		return
+	}
+	// Never wider than the terminal: a line that wraps cannot be taken back.
+	if runes := []rune(text); len(runes) >= n.width {
+		text = string(runes[:max(0, n.width-1)])
+	}
+	fmt.Fprint(n.w, "\r\x1b[K"+text) // carriage return, erase to the end of the line
+	n.drawn = true
+}
+
+func (n *narrator) clear() {
+	if n.drawn {
+		fmt.Fprint(n.w, "\r\x1b[K")
+		n.drawn = false
+	}
+}
+
+// close takes the live line away.
+func (n *narrator) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.clear()
+}
+
+// warn prints a warning, however quiet.
+func (n *narrator) warn(text string) { n.line("warning: " + text) }
+
+// info prints a line unless quiet.
+func (n *narrator) info(text string) {
+	if !n.quiet {
+		n.line(text)
+	}
+}
+
+// starting draws which nodes are still starting.
+func (n *narrator) starting(e session.Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.nodes[e.Node] = e
+	var words []string
+	for node, e := range n.nodes {
+		if e.Phase != session.PhaseReady {
+			words = append(words, node+" "+string(e.Phase))
+		}
+	}
+	slices.Sort(words)
+	if len(words) > 0 {
+		n.draw(fmt.Sprintf("starting on %d of %d nodes: %s", len(words), len(n.nodes), strings.Join(words, ", ")))
+	}
+}
+
+// ready says that a node is ready and what it captures.
+func (n *narrator) ready(node *nodeRun) {
+	interfaces := map[uint32][]string{}
+	for _, i := range node.session.Ready().Interfaces {
+		interfaces[i.Target] = append(interfaces[i.Target], i.Name)
+	}
+	var words []string
+	for id := range uint32(len(node.plan.packets.Targets)) {
+		if names := interfaces[id]; len(names) > 0 {
+			words = append(words, fmt.Sprintf("%s (%s)", node.plan.target(id), strings.Join(names, " ")))
+		}
+	}
+	n.info(fmt.Sprintf("%s: ready in %.1fs  %s", node.plan.node.Name, node.session.ReadyAfter().Seconds(), strings.Join(words, ", ")))
+}
+
+// failed says why a node does not capture.
+func (n *narrator) failed(err error) {
+	n.line("error: " + oneLine(err.Error()))
+	if text := hint.Of(err); text != "" {
+		n.line("hint: " + text)
+	}
+}
+
+// capturing tells the counts of a running capture until the returned function
+// is called.
+func (n *narrator) capturing(duration time.Duration, totals func() capture.Totals) (stop func()) {
+	text := func() string {
+		what := "capturing until Ctrl-C"
+		if duration > 0 {
+			what = "capturing " + shortDuration(duration)
+		}
+		t := totals()
+		return fmt.Sprintf("%s … %s packets, %s, %s lost", what, comma(t.Packets), humanize.Bytes(t.Bytes), comma(t.Lost))
+	}
+	if n.quiet {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		period, tell := report, n.info
+		if n.width > 0 {
+			period, tell = redraw, n.status
+		}
+		ticker := time.NewTicker(period)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				tell(text())
+			case <-done:
+				n.info(text())
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+// shortDuration is d without its zero parts: "10s", not "0h0m10s".
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func comma(n uint64) string { return humanize.Comma(int64(min(n, 1<<62))) }

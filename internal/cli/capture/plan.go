@@ -1,0 +1,113 @@
+package capture
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+	"github.com/kubectl-retina/kubectl-retina/internal/target"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+// ringBytes is the size of a collector's ring buffer: at a million small
+// packets a second it holds what arrives in half a second.
+const ringBytes = 64 << 20
+
+// defaultKubeletPort is where a kubelet listens when its node does not say.
+const defaultKubeletPort = 10250
+
+// A nodePlan is what one collector does.
+type nodePlan struct {
+	node    target.Node
+	packets wire.PacketsSpec
+	// pods are the pods by wire.Target.ID. The whole node is the ID after them.
+	pods []target.Pod
+	// hostNetwork are pods that stand behind the whole node.
+	hostNetwork []target.Pod
+}
+
+// planNode says what the collector on node does.
+func planNode(node target.Node, snapLen uint32, hook string) nodePlan {
+	p := nodePlan{node: node, packets: wire.PacketsSpec{SnapLen: snapLen, RingBytes: ringBytes, Hook: hook, KubeletPort: defaultKubeletPort}}
+	for _, pod := range node.Pods {
+		if pod.HostNetwork {
+			p.hostNetwork = append(p.hostNetwork, pod)
+			continue
+		}
+		p.packets.Targets = append(p.packets.Targets, wire.Target{
+			ID: uint32(len(p.pods)), Name: "pod " + pod.String(), PodUID: pod.CgroupUID,
+		})
+		p.pods = append(p.pods, pod)
+	}
+	if node.Whole || len(p.hostNetwork) > 0 {
+		p.packets.Targets = append(p.packets.Targets, wire.Target{ID: uint32(len(p.pods)), Name: "node " + node.Name, Node: true})
+	}
+	if node.Object != nil && node.Object.Status.DaemonEndpoints.KubeletEndpoint.Port > 0 {
+		p.packets.KubeletPort = uint16(node.Object.Status.DaemonEndpoints.KubeletEndpoint.Port)
+	}
+	return p
+}
+
+// warnings say what the user may not expect of the plan.
+func (p *nodePlan) warnings() []string {
+	var all []string
+	for _, pod := range p.hostNetwork {
+		all = append(all, fmt.Sprintf("pod %s uses the network of node %s: the interfaces of the node are captured, with everybody's packets", pod.String(), p.node.Name))
+	}
+	return all
+}
+
+// target names the target with a wire.Target.ID, for messages.
+func (p *nodePlan) target(id uint32) string {
+	if int(id) < len(p.pods) {
+		return "pod " + p.pods[id].String()
+	}
+	return "node " + p.node.Name
+}
+
+// interfaces describe a collector's interfaces as the file's reader will see
+// them. The collector's answer is not trusted: it must name each interface and
+// target in order.
+func (p *nodePlan) interfaces(hello wire.Hello, ready wire.Ready) ([]capture.Interface, error) {
+	all := make([]capture.Interface, len(ready.Interfaces))
+	for n, i := range ready.Interfaces {
+		if i.ID != uint32(n) || int(i.Target) > len(p.pods) {
+			return nil, fmt.Errorf("collector answered with interface %d of target %d in place %d", i.ID, i.Target, n)
+		}
+		mac, _ := net.ParseMAC(i.MAC) // an interface may have none
+		all[n] = capture.Interface{Target: i.Target, Interface: pcapng.Interface{
+			Name: p.interfaceName(i), Description: p.description(i),
+			OS: hello.Kernel, MAC: mac, LinkType: i.LinkType, SnapLen: ready.SnapLen,
+		}}
+	}
+	return all, nil
+}
+
+// interfaceName is NS/POD/IFNAME, or NODE/IFNAME.
+func (p *nodePlan) interfaceName(i wire.Interface) string {
+	if int(i.Target) < len(p.pods) {
+		return p.pods[i.Target].String() + "/" + i.Name
+	}
+	return p.node.Name + "/" + i.Name
+}
+
+func (p *nodePlan) description(i wire.Interface) string {
+	words := []string{"node " + p.node.Name}
+	if int(i.Target) < len(p.pods) {
+		pod := p.pods[i.Target]
+		words = append(words, "pod "+pod.String())
+		if pod.Owner != "" {
+			words = append(words, "owner "+pod.Owner)
+		}
+		if len(pod.Containers) > 0 {
+			words = append(words, "containers "+strings.Join(pod.Containers, " "))
+		}
+	} else {
+		for _, pod := range p.hostNetwork {
+			words = append(words, "host-network pod "+pod.String())
+		}
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,304 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
+	"github.com/kubectl-retina/kubectl-retina/internal/target"
+	"github.com/kubectl-retina/kubectl-retina/internal/version"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+const (
+	// startSlack is what a collector may live longer than its capture: until
+	// the slowest node is ready, and until the last packet is sent.
+	startSlack = 5 * time.Minute
+	// finishTime is how long collectors get to send what they hold when the
+	// capture ends.
+	finishTime = 15 * time.Second
+	// maxParallel is how many collectors start at once.
+	maxParallel = 64
+)
+
+// A captureRun is one execution of capture create.
+type captureRun struct {
+	*createOptions
+	config   *config
+	narrator *narrator
+	warnings []string
+
+	cluster  *kube.Cluster
+	resolved *target.Resolved
+	plans    []nodePlan
+	sessions *session.Run
+	nodes    []*nodeRun // by plan
+	output   *capture.Output
+}
+
+// A nodeRun is what became of one node.
+type nodeRun struct {
+	plan    *nodePlan
+	session *session.Session // nil when it did not start
+	failed  []wire.TargetError
+	err     error // why it has no session, or did not end in order
+	source  *capture.SourceResult
+}
+
+func newRun(o *createOptions, c *config) *captureRun {
+	return &captureRun{createOptions: o, config: c, narrator: newNarrator(o.streams.ErrOut, o.quiet)}
+}
+
+// run captures. ctx ends when the user interrupts; whatever happens, nothing
+// stays in the cluster.
+func (r *captureRun) run(ctx context.Context) error {
+	defer r.narrator.close()
+	if err := r.prepare(ctx); err != nil {
+		return interrupted(ctx, kube.Explain(err))
+	}
+	err := r.capture(ctx)
+	r.narrator.status("cleaning up")
+	if closeErr := r.sessions.Close(ctx); closeErr != nil {
+		r.warn("clean up: " + closeErr.Error())
+	}
+	return errors.Join(err, r.output.Close())
+}
+
+// prepare does everything that can fail before something is created: it finds
+// the targets, asks whether collectors may run, and opens the output.
+func (r *captureRun) prepare(ctx context.Context) (err error) {
+	if r.cluster, err = r.kube.Cluster(); err != nil {
+		return err
+	}
+	r.request.Namespace = r.cluster.Namespace
+	if r.config.selection, err = r.request.Selection(); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	executor, err := session.NewRemoteExecutor(r.cluster.REST)
+	if err != nil {
+		return err
+	}
+	if r.collectorNamespace == "" {
+		r.collectorNamespace = r.cluster.ContextNamespace
+	}
+	maxRun := maxCapture + startSlack
+	if r.config.duration > 0 {
+		maxRun = r.config.duration + startSlack
+	}
+	r.narrator.status("looking for " + r.config.selection.String())
+	// Both ask the API server only, so neither waits for the other.
+	var resolveErr, openErr error
+	var both sync.WaitGroup
+	both.Go(func() { r.resolved, resolveErr = r.config.selection.Resolve(ctx, r.cluster.Client) })
+	both.Go(func() {
+		r.sessions, openErr = session.Open(ctx, session.Config{
+			Client: r.cluster.Client, Executor: executor, Namespace: r.collectorNamespace,
+			Image: r.config.image, PullSecrets: r.pullSecrets, MaxRun: maxRun, Events: r.narrator.starting,
+		})
+	})
+	both.Wait()
+	err = errors.Join(resolveErr, openErr)
+	if resolveErr != nil {
+		err = resolveErr // the first thing to put right
+	}
+	if err == nil {
+		r.plan()
+		r.output, err = capture.OpenOutput(r.path(), r.streams.Out, r.config.format)
+	}
+	if err != nil && r.sessions != nil {
+		err = errors.Join(err, r.sessions.Close(ctx))
+	}
+	return err
+}
+
+func (r *captureRun) plan() {
+	r.plans = make([]nodePlan, len(r.resolved.Nodes))
+	for i, node := range r.resolved.Nodes {
+		r.plans[i] = planNode(node, r.config.snapLen, r.hook)
+		for _, warning := range r.plans[i].warnings() {
+			r.warn(warning)
+		}
+		r.nodes = append(r.nodes, &nodeRun{plan: &r.plans[i]})
+	}
+	for _, skipped := range r.resolved.Skipped {
+		r.warn(skipped.Target + " is skipped: " + skipped.Reason)
+	}
+}
+
+// path is where the capture goes.
+func (r *captureRun) path() string {
+	if r.write != "" {
+		return r.write
+	}
+	name := r.name
+	if name == "" && len(r.request.Args) > 0 {
+		first := r.request.Args[0]
+		name = first[strings.LastIndexByte(first, '/')+1:]
+	}
+	if name == "" {
+		name = "capture"
+	}
+	return fmt.Sprintf("%s-%s.%s", name, r.now().UTC().Format("20060102T150405Z"), r.config.format)
+}
+
+func (r *captureRun) warn(text string) {
+	text = oneLine(text)
+	r.warnings = append(r.warnings, text)
+	r.narrator.warn(text)
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// capture starts the collectors, merges what they send, and tells the result.
+func (r *captureRun) capture(ctx context.Context) error {
+	var names []pcapng.Name
+	var naming sync.WaitGroup
+	naming.Go(func() { names = r.names(ctx) }) // while the pods start
+	started := r.start(ctx)
+	naming.Wait()
+	if len(started) == 0 || ctx.Err() != nil {
+		return errors.Join(interrupted(ctx, r.nothingStarted()), r.output.Discard())
+	}
+	sources, err := r.sources(started)
+	if err != nil {
+		return errors.Join(err, r.output.Discard())
+	}
+	began := time.Now()
+	stopper := newStopper(r, started)
+	merger := capture.NewMerger(sources, r.output, capture.Options{
+		Section: r.section(started), Names: names,
+		MaxPackets: r.config.packets, MaxBytes: r.config.maxBytes,
+		Stop: func() { go stopper.stop() },
+	})
+	running := r.narrator.capturing(r.config.duration, merger.Totals)
+	go stopper.start(ctx, r.config.duration)
+	result, err := merger.Run(context.WithoutCancel(ctx))
+	stopper.end()
+	running()
+	for i, n := range started {
+		n.source = &result.Sources[i]
+		n.err = errors.Join(n.err, result.Sources[i].Err)
+	}
+	return r.finish(ctx, &result, err, time.Since(began))
+}
+
+// start starts a collector on each node, in parallel, and returns those that
+// are ready.
+func (r *captureRun) start(ctx context.Context) []*nodeRun {
+	slots := make(chan struct{}, maxParallel)
+	var wg sync.WaitGroup
+	for _, n := range r.nodes {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			n.session, n.err = r.sessions.Start(ctx, n.plan.node.Name, wire.Spec{Packets: &n.plan.packets})
+			if n.err == nil {
+				n.failed = n.session.Ready().Failed
+				r.narrator.ready(n)
+			} else if ctx.Err() == nil {
+				r.narrator.failed(n.err)
+			}
+		})
+	}
+	wg.Wait()
+	var started []*nodeRun
+	for _, n := range r.nodes {
+		if n.session == nil {
+			continue
+		}
+		for _, warning := range n.session.Ready().Warnings {
+			r.warn("node " + n.plan.node.Name + ": " + warning)
+		}
+		for _, f := range n.failed {
+			r.warn(n.plan.target(f.Target) + " is not captured: " + f.Cause)
+		}
+		if len(n.session.Ready().Interfaces) > 0 {
+			started = append(started, n)
+		}
+	}
+	return started
+}
+
+// nothingStarted is why no node captures; each node has been told about.
+func (r *captureRun) nothingStarted() error {
+	if len(r.nodes) == 1 && r.nodes[0].err != nil {
+		return fmt.Errorf("nothing was captured: %w", exit.With(exit.Failed, exit.ErrSilent))
+	}
+	return errors.New("nothing was captured: no collector could start")
+}
+
+// names are the names of addresses for the file.
+func (r *captureRun) names(ctx context.Context) []pcapng.Name {
+	records, errs := target.Names(ctx, r.cluster.Client, r.resolved)
+	if ctx.Err() == nil {
+		for _, err := range errs {
+			r.warn("some addresses will have no name: " + err.Error())
+		}
+	}
+	var names []pcapng.Name
+	for _, record := range records {
+		for _, name := range record.Names {
+			names = append(names, pcapng.Name{Addr: record.Addr, Name: name})
+		}
+	}
+	return names
+}
+
+// sources connects the sessions to the merger, with their clocks put right.
+func (r *captureRun) sources(started []*nodeRun) ([]capture.Source, error) {
+	clocks := make([]session.Clock, len(started))
+	for i, n := range started {
+		clocks[i] = n.session.Clock()
+	}
+	corrections := session.ClockCorrections(clocks)
+	sources := make([]capture.Source, len(started))
+	linkTypes := map[uint16]bool{}
+	for i, n := range started {
+		interfaces, err := n.plan.interfaces(n.session.Hello(), n.session.Ready())
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", n.plan.node.Name, err)
+		}
+		for k := range interfaces {
+			linkTypes[interfaces[k].LinkType] = true
+			if corrections[i] != 0 {
+				interfaces[k].Comments = append(interfaces[k].Comments, fmt.Sprintf("clock of node %s corrected by %s", n.plan.node.Name, corrections[i]))
+			}
+		}
+		if corrections[i] != 0 {
+			r.warn(fmt.Sprintf("the clock of node %s is off by %s from the other nodes': corrected in the file", n.plan.node.Name, (-corrections[i]).Round(time.Millisecond)))
+		}
+		sources[i] = capture.Source{
+			Node: n.plan.node.Name, Interfaces: interfaces, ClockOffsetNS: corrections[i].Nanoseconds(), Frames: n.session,
+		}
+	}
+	if r.config.format == capture.Pcap && len(linkTypes) > 1 {
+		return nil, errors.New("the targets' interfaces have different link types, which a pcap file cannot hold: use --format pcapng")
+	}
+	return sources, nil
+}
+
+// section describes the program and the nodes.
+func (r *captureRun) section(started []*nodeRun) pcapng.Section {
+	var kernels, archs []string
+	for _, n := range started {
+		hello := n.session.Hello()
+		kernels, archs = append(kernels, hello.Kernel), append(archs, hello.Arch)
+	}
+	slices.Sort(kernels)
+	slices.Sort(archs)
+	return pcapng.Section{
+		Application: "kubectl-retina " + version.Get().Version,
+		OS:          strings.Join(slices.Compact(kernels), ", "),
+		Hardware:    strings.Join(slices.Compact(archs), ", "),
+		Comments:    []string{"captured from " + r.resolved.Searched},
+	}
+}

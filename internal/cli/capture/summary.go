@@ -1,0 +1,219 @@
+package capture
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+)
+
+// Summary is what -o json and -o yaml print. Its fields are only added to; a
+// change of a meaning changes the version.
+type Summary struct {
+	APIVersion string `json:"apiVersion"` // "retina.sh/v1alpha1"
+	Kind       string `json:"kind"`       // "CaptureSummary"
+	// Packets and Bytes are what is in the file; Bytes counts captured bytes.
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	// Lost are packets that matched and are not in the file, as far as is known.
+	Lost uint64 `json:"lost"`
+	// Complete says that every packet that matched is in Packets or in Lost, or
+	// came after a limit.
+	Complete bool `json:"complete"`
+	// Limit is "packets" or "size" when one of these ended the capture.
+	Limit           string        `json:"limit,omitempty"`
+	DurationSeconds float64       `json:"durationSeconds"`
+	Files           []string      `json:"files"`
+	Warnings        []string      `json:"warnings"`
+	Nodes           []SummaryNode `json:"nodes"`
+}
+
+// SummaryNode is one node's part of a Summary.
+type SummaryNode struct {
+	Name    string `json:"name"`
+	Ready   bool   `json:"ready"` // its collector has captured
+	Packets uint64 `json:"packets"`
+	Lost    uint64 `json:"lost"`
+	Error   string `json:"error,omitempty"`
+	// Pods are the pods that were captured; Interfaces are the node's own, when
+	// the node was.
+	Pods       []SummaryPod       `json:"pods"`
+	Interfaces []SummaryInterface `json:"interfaces,omitempty"`
+}
+
+// SummaryPod is one pod's part of a Summary.
+type SummaryPod struct {
+	Namespace  string             `json:"namespace"`
+	Name       string             `json:"name"`
+	Error      string             `json:"error,omitempty"`
+	Interfaces []SummaryInterface `json:"interfaces"`
+}
+
+// SummaryInterface is one interface's part of a Summary.
+type SummaryInterface struct {
+	Name    string `json:"name"`
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	Lost    uint64 `json:"lost"`
+}
+
+// finish tells the result, and turns it into the error that the command ends
+// with. outputErr is what was wrong with the output.
+func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputErr error, took time.Duration) error {
+	r.remark(result)
+	summary := r.summary(result, took)
+	switch r.createOptions.output {
+	case "json":
+		text, err := json.MarshalIndent(summary, "", "  ")
+		outputErr = errors.Join(outputErr, err, r.print(append(text, '\n')))
+	case "yaml":
+		text, err := yaml.Marshal(summary)
+		outputErr = errors.Join(outputErr, err, r.print(text))
+	default:
+		r.narrator.info(r.headline(result))
+	}
+	return r.verdict(ctx, result, outputErr)
+}
+
+func (r *captureRun) output_() string { return r.createOptions.output }
+
+func (r *captureRun) print(text []byte) error {
+	_, err := r.streams.Out.Write(text)
+	return err
+}
+
+// remark warns of what the numbers do not say.
+func (r *captureRun) remark(result *capture.Result) {
+	for _, n := range r.nodes {
+		if n.source == nil {
+			continue
+		}
+		gone := map[uint32]bool{}
+		for _, i := range n.source.Interfaces {
+			if i.Gone && !gone[i.Target] {
+				gone[i.Target] = true
+				r.warn(n.plan.target(i.Target) + " ended during the capture: its packets until then are in the file")
+			}
+		}
+		if n.source.Err != nil {
+			r.warn(n.source.Err.Error())
+		}
+	}
+	if result.Late > 0 {
+		r.warn(fmt.Sprintf("%s packets are in the file after younger ones: a node's stream was behind by more than %s", comma(result.Late), capture.DefaultWindowTime))
+	}
+	if result.Packets == 0 && result.Lost == 0 && result.Complete {
+		r.warn("no packet was seen: is there traffic? the interfaces were watched from ready to end")
+	}
+}
+
+// headline is the summary in one line.
+func (r *captureRun) headline(result *capture.Result) string {
+	pods, nodes := 0, 0
+	for _, n := range r.nodes {
+		if n.source != nil {
+			nodes++
+			pods += len(n.plan.pods) - len(n.failed)
+		}
+	}
+	from := plural(nodes, "node")
+	if pods > 0 {
+		from = plural(pods, "pod") + " on " + from
+	}
+	text := fmt.Sprintf("%s: %s from %s, %s lost", r.output.Name(), plural(int(min(result.Packets, math.MaxInt32)), "packet"), from, comma(result.Lost))
+	switch result.Limit {
+	case capture.PacketLimit:
+		text += "; ended by --packet-count"
+	case capture.SizeLimit:
+		text += "; ended by --max-size"
+	}
+	if !result.Complete {
+		text += "; incomplete"
+	}
+	return text
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return comma(uint64(n)) + " " + word + "s"
+}
+
+// verdict chooses the exit code.
+func (r *captureRun) verdict(ctx context.Context, result *capture.Result, outputErr error) error {
+	if errors.Is(outputErr, capture.ErrReaderClosed) {
+		outputErr = nil // the reader had enough, as head(1) does
+	}
+	switch {
+	case outputErr != nil:
+		code := exit.Failed
+		if result.Packets > 0 {
+			code = exit.Partial
+		}
+		return exit.With(code, outputErr)
+	case ctx.Err() != nil:
+		return exit.With(exit.Interrupted, exit.ErrSilent)
+	}
+	for _, n := range r.nodes {
+		if n.err != nil || len(n.failed) > 0 {
+			return exit.With(exit.Partial, exit.ErrSilent)
+		}
+	}
+	if result.Lost > 0 {
+		return exit.With(exit.Partial, hint.Wrap(fmt.Errorf("%s packets were lost", comma(result.Lost)),
+			"fewer targets or --packet-size 128 leave less to send"))
+	}
+	return nil
+}
+
+func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary {
+	s := Summary{
+		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary",
+		Packets: result.Packets, Bytes: result.CapBytes, Lost: result.Lost, Complete: result.Complete,
+		Limit: string(result.Limit), DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
+		Files: []string{r.output.Name()}, Warnings: append([]string{}, r.warnings...),
+	}
+	for _, n := range r.nodes {
+		s.Nodes = append(s.Nodes, n.summary())
+		s.Complete = s.Complete && n.err == nil
+	}
+	return s
+}
+
+func (n *nodeRun) summary() SummaryNode {
+	s := SummaryNode{Name: n.plan.node.Name, Ready: n.source != nil, Pods: []SummaryPod{}}
+	if n.err != nil {
+		s.Error = oneLine(n.err.Error())
+	}
+	for _, pod := range n.plan.pods {
+		s.Pods = append(s.Pods, SummaryPod{Namespace: pod.Namespace, Name: pod.Name, Interfaces: []SummaryInterface{}})
+	}
+	for _, f := range n.failed {
+		if int(f.Target) < len(s.Pods) {
+			s.Pods[f.Target].Error = oneLine(f.Cause)
+		}
+	}
+	if n.source == nil {
+		return s
+	}
+	s.Lost = n.source.Lost
+	for k, i := range n.source.Interfaces {
+		s.Packets += i.Packets
+		one := SummaryInterface{Name: n.session.Ready().Interfaces[k].Name, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
+		if int(i.Target) < len(s.Pods) {
+			s.Pods[i.Target].Interfaces = append(s.Pods[i.Target].Interfaces, one)
+		} else {
+			s.Interfaces = append(s.Interfaces, one)
+		}
+	}
+	return s
+}

@@ -1,0 +1,118 @@
+// Package kube turns kubectl's connection flags into clients.
+//
+// The flags are looked at when a client is asked for, never before, so that
+// --context and --kubeconfig are those of the command line.
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/version"
+)
+
+// Flags are kubectl's flags for reaching a cluster.
+type Flags struct {
+	config *genericclioptions.ConfigFlags
+}
+
+// NewFlags returns the flags with kubectl's defaults.
+func NewFlags() *Flags {
+	config := genericclioptions.NewConfigFlags(true)
+	config.CacheDir = nil // nothing is discovered, so nothing is cached
+	return &Flags{config: config}
+}
+
+// AddTo adds the flags to a command's.
+func (f *Flags) AddTo(flags *pflag.FlagSet) { f.config.AddFlags(flags) }
+
+// Cluster is how to reach one cluster, resolved.
+type Cluster struct {
+	REST   *rest.Config
+	Client kubernetes.Interface
+	// Namespace is that of -n, else of the context, else "default".
+	Namespace string
+	// ContextNamespace is that of the context whatever -n says.
+	ContextNamespace string
+}
+
+// Cluster reads the kubeconfig and makes a client. It asks the cluster nothing.
+func (f *Flags) Cluster() (*Cluster, error) {
+	loader := f.config.ToRawKubeConfigLoader()
+	namespace, _, err := loader.Namespace()
+	if err != nil {
+		return nil, f.explain(err)
+	}
+	config, err := f.config.ToRESTConfig()
+	if err != nil {
+		return nil, f.explain(err)
+	}
+	// Lists of pods are large: protobuf is a third of JSON to decode.
+	config.ContentConfig.AcceptContentTypes = strings.Join([]string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON}, ",")
+	config.ContentConfig.ContentType = runtime.ContentTypeProtobuf
+	config.UserAgent = "kubectl-retina/" + version.Get().Version
+	// Every node costs a handful of requests, and the server has limits of its own.
+	config.QPS, config.Burst = 100, 200
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, f.explain(err)
+	}
+	return &Cluster{REST: config, Client: client, Namespace: namespace, ContextNamespace: f.contextNamespace()}, nil
+}
+
+// contextNamespace reads the namespace of the context in use.
+func (f *Flags) contextNamespace() string {
+	raw, err := f.config.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return "default"
+	}
+	name := raw.CurrentContext
+	if f.config.Context != nil && *f.config.Context != "" {
+		name = *f.config.Context
+	}
+	if c := raw.Contexts[name]; c != nil && c.Namespace != "" {
+		return c.Namespace
+	}
+	return "default"
+}
+
+// explain says what to do about a kubeconfig that cannot be used.
+func (f *Flags) explain(err error) error {
+	raw, rawErr := f.config.ToRawKubeConfigLoader().RawConfig()
+	switch {
+	case rawErr != nil:
+		return hint.Wrap(fmt.Errorf("kubeconfig: %w", rawErr), "check --kubeconfig and $KUBECONFIG")
+	case clientcmd.IsEmptyConfig(err):
+		return hint.Wrap(errors.New("no cluster: there is no kubeconfig"), "pass --kubeconfig, or set KUBECONFIG, or create ~/.kube/config")
+	case f.config.Context != nil && *f.config.Context != "" && raw.Contexts[*f.config.Context] == nil:
+		var names []string
+		for name := range raw.Contexts {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return hint.Wrap(fmt.Errorf("kubeconfig has no context %q", *f.config.Context), "its contexts are: "+strings.Join(names, ", "))
+	}
+	return hint.Wrap(fmt.Errorf("kubeconfig: %w", err), "check it with: kubectl config view --minify")
+}
+
+// Explain adds a hint to an error of a request that never reached a server.
+func Explain(err error) error {
+	var dial *net.OpError
+	var address *url.Error
+	if hint.Of(err) == "" && (errors.As(err, &dial) || errors.As(err, &address)) {
+		return hint.Wrap(err, "is the cluster up, and is it the right one? try: kubectl cluster-info (with the same --context and --kubeconfig)")
+	}
+	return err
+}

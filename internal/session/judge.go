@@ -1,0 +1,108 @@
+package session
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+)
+
+const (
+	hintImage     = "check the tag, or pass --image; for a private registry pass --image-pull-secret"
+	hintImageKind = "this does not look like a collector image; check --image"
+)
+
+// judge says whether a pod's collector runs, may still start (false and no
+// error), or never will.
+func judge(s podState) (running bool, err error) {
+	if s.Pod == nil {
+		return false, nil
+	}
+	if s.Pod.DeletionTimestamp != nil {
+		// How the container ended after that was the kubelet's doing.
+		return false, deleted(s.Pod)
+	}
+	if err := judgeStatus(s.Pod); err != nil {
+		return false, err
+	}
+	if s.Gone {
+		return false, deleted(s.Pod)
+	}
+	status := containerStatus(s.Pod)
+	return status != nil && status.State.Running != nil, nil
+}
+
+func deleted(pod *corev1.Pod) error {
+	why := ""
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			why = because(c.Reason, c.Message)
+		}
+	}
+	return fmt.Errorf("collector pod %s/%s was deleted%s", pod.Namespace, pod.Name, why)
+}
+
+func judgeStatus(pod *corev1.Pod) error {
+	if status := containerStatus(pod); status != nil {
+		if t := status.State.Terminated; t != nil {
+			return terminated(t)
+		}
+		if w := status.State.Waiting; w != nil {
+			return waiting(pod, w)
+		}
+	}
+	if pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+		return fmt.Errorf("collector pod %s/%s ended%s", pod.Namespace, pod.Name, because(pod.Status.Reason, pod.Status.Message))
+	}
+	return nil
+}
+
+func containerStatus(pod *corev1.Pod) *corev1.ContainerStatus {
+	for i := range pod.Status.ContainerStatuses {
+		if pod.Status.ContainerStatuses[i].Name == collectorContainer {
+			return &pod.Status.ContainerStatuses[i]
+		}
+	}
+	return nil
+}
+
+// waiting tells reasons that need the user from those that pass. The kubelet
+// would retry some of the first too, but for minutes. The reasons are those of
+// the kubelet's pkg/kubelet/images and pkg/kubelet/kuberuntime.
+func waiting(pod *corev1.Pod, w *corev1.ContainerStateWaiting) error {
+	switch w.Reason {
+	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
+		"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
+		err := fmt.Errorf("collector image %s cannot be pulled%s", pod.Spec.Containers[0].Image, because(w.Reason, w.Message))
+		return hint.Wrap(err, hintImage)
+	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff",
+		"PreCreateHookError", "PreStartHookError", "PostStartHookError":
+		return fmt.Errorf("collector container cannot start%s", because(w.Reason, w.Message))
+	}
+	return nil
+}
+
+func terminated(t *corev1.ContainerStateTerminated) error {
+	if t.Reason == "StartError" || t.Reason == "ContainerCannotRun" {
+		return hint.Wrap(fmt.Errorf("collector container cannot start%s", because(t.Reason, t.Message)), hintImageKind)
+	}
+	if t.Reason == "OOMKilled" {
+		return fmt.Errorf("collector was killed: it reached its memory limit of %s%s", collectorMemory, because(t.Reason, t.Message))
+	}
+	return fmt.Errorf("collector container ended with exit code %d%s", t.ExitCode, because(t.Reason, t.Message))
+}
+
+// because puts a reason and a message after what they explain.
+func because(reason, message string) string {
+	reason, message = oneLine(reason), oneLine(message)
+	switch {
+	case reason == "" && message == "":
+		return ""
+	case message == "":
+		return " (" + reason + ")"
+	case reason == "":
+		return ": " + message
+	}
+	return " (" + reason + "): " + message
+}

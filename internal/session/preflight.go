@@ -1,0 +1,192 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+)
+
+const enforceLabel = "pod-security.kubernetes.io/enforce"
+
+// A right is one thing that a run does in the collector namespace.
+type right struct {
+	verb, group, resource, subresource string
+}
+
+func (r right) String() string {
+	if r.subresource != "" {
+		return r.verb + " " + r.resource + "/" + r.subresource
+	}
+	return r.verb + " " + r.resource
+}
+
+func neededRights() []right {
+	return []right{
+		{verb: "create", resource: "pods"},
+		{verb: "list", resource: "pods"},
+		{verb: "watch", resource: "pods"},
+		{verb: "delete", resource: "pods"},
+		// Getting it is enough for a WebSocket before Kubernetes 1.35, creating it
+		// is right for every server.
+		{verb: "create", resource: "pods", subresource: "exec"},
+		{verb: "create", group: "batch", resource: "jobs"},
+		{verb: "patch", group: "batch", resource: "jobs"},
+		{verb: "delete", group: "batch", resource: "jobs"},
+	}
+}
+
+// preflight finds out, without creating anything, whether a run's objects can
+// be created: whether the user may, and whether the namespace takes the pod.
+func preflight(ctx context.Context, cfg Config, runID string) error {
+	var missing []right
+	var admission error
+	var checks sync.WaitGroup
+	checks.Go(func() { missing = missingRights(ctx, cfg.Client, cfg.Namespace) })
+	checks.Go(func() { admission = tryPod(ctx, cfg, runID) })
+	checks.Wait()
+	if len(missing) > 0 {
+		return rightsError(ctx, cfg, missing)
+	}
+	return admission
+}
+
+// missingRights asks for all rights at once. A right that cannot be asked for
+// is taken to be there: doing without it says the rest.
+func missingRights(ctx context.Context, client kubernetes.Interface, namespace string) []right {
+	rights := neededRights()
+	refused := make([]bool, len(rights))
+	var asked sync.WaitGroup
+	for i, r := range rights {
+		asked.Go(func() {
+			review, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace:   namespace,
+					Verb:        r.verb,
+					Group:       r.group,
+					Resource:    r.resource,
+					Subresource: r.subresource,
+				}},
+			}, metav1.CreateOptions{})
+			refused[i] = err == nil && !review.Status.Allowed && review.Status.EvaluationError == ""
+		})
+	}
+	asked.Wait()
+	var missing []right
+	for i, r := range rights {
+		if refused[i] {
+			missing = append(missing, r)
+		}
+	}
+	return missing
+}
+
+func rightsError(ctx context.Context, cfg Config, missing []right) error {
+	names := make([]string, len(missing))
+	for i, r := range missing {
+		names[i] = r.String()
+	}
+	err := fmt.Errorf("missing rights in namespace %s: %s", cfg.Namespace, strings.Join(names, ", "))
+	return hint.Wrap(err, fmt.Sprintf("somebody who may can grant them: "+
+		"kubectl create role %[1]s -n %[2]s --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,jobs.batch && "+
+		"kubectl create rolebinding %[1]s -n %[2]s --role=%[1]s --user=%[3]s",
+		programName, cfg.Namespace, userName(ctx, cfg.Client)))
+}
+
+// userName returns who the API server takes the user for, or a placeholder.
+func userName(ctx context.Context, client kubernetes.Interface) string {
+	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil || review.Status.UserInfo.Username == "" {
+		return "USER"
+	}
+	return oneLine(review.Status.UserInfo.Username)
+}
+
+// tryPod creates a collector pod without persisting it, which runs everything
+// that may refuse it: Pod Security, quota, limit ranges and webhooks.
+func tryPod(ctx context.Context, cfg Config, runID string) error {
+	// The name of no node: the pod is not bound to anything, and whether a node
+	// exists is not checked when a pod is created.
+	pod := collectorPod("preflight", cfg.podOptions(runID, podName(runID, 0), nil))
+	_, err := cfg.Client.CoreV1().Pods(cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{
+		DryRun:       []string{metav1.DryRunAll},
+		FieldManager: programName,
+	})
+	if dryRunUnsupported(err) {
+		return tryLabel(ctx, cfg)
+	}
+	return refusal(cfg.Namespace, err)
+}
+
+// dryRunUnsupported reports an admission webhook that has side effects, and so
+// is not called for a dry run.
+func dryRunUnsupported(err error) bool {
+	return apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run")
+}
+
+// tryLabel is what is left when the pod cannot be tried. It knows nothing of
+// exemptions and of the cluster's default level.
+func tryLabel(ctx context.Context, cfg Config) error {
+	namespace, err := cfg.Client.CoreV1().Namespaces().Get(ctx, cfg.Namespace, metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	level := namespace.Labels[enforceLabel]
+	if slices.Contains([]string{"", "privileged"}, level) {
+		return nil
+	}
+	return podSecurityError(cfg.Namespace, oneLine(level))
+}
+
+// refusal explains why the API server did not take a collector pod. Refusal of
+// nil is nil.
+func refusal(namespace string, err error) error {
+	var status apierrors.APIStatus
+	if err == nil || !errors.As(err, &status) {
+		return err
+	}
+	message := oneLine(status.Status().Message)
+	if level := podSecurityLevel(message); level != "" {
+		return podSecurityError(namespace, level)
+	}
+	if apierrors.IsNotFound(err) && isAbout(status.Status(), "namespaces", namespace) {
+		return hint.Wrap(fmt.Errorf("collector namespace %s does not exist", namespace),
+			"create it, or name another one with --collector-namespace")
+	}
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+		return hint.Wrap(fmt.Errorf("namespace %s does not take a collector pod: %s", namespace, message),
+			"name another namespace with --collector-namespace")
+	}
+	return fmt.Errorf("create collector pod in namespace %s: %s", namespace, message)
+}
+
+func isAbout(status metav1.Status, resource, name string) bool {
+	d := status.Details
+	return d != nil && d.Name == name && (d.Kind == resource || d.Kind == "" || d.Kind == "namespace")
+}
+
+// podSecurityLevel takes the level out of Pod Security admission's message,
+// as in `violates PodSecurity "restricted:latest": host namespaces (…)`.
+func podSecurityLevel(message string) string {
+	if m := regexp.MustCompile(`violates PodSecurity "([a-z]+)(:[^"]*)?"`).FindStringSubmatch(message); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+func podSecurityError(namespace, level string) error {
+	err := fmt.Errorf("namespace %s enforces Pod Security level %q, and a collector is privileged", namespace, level)
+	return hint.Wrap(err, fmt.Sprintf("kubectl label --overwrite ns %s %s=privileged, or name another namespace with --collector-namespace",
+		namespace, enforceLabel))
+}

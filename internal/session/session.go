@@ -1,0 +1,218 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+const (
+	// helloTimeout bounds the time from opening the exec stream to the
+	// collector's first frame.
+	helloTimeout = 15 * time.Second
+	// explainTimeout is how long a stream that was cut waits for Kubernetes to
+	// say why. The kubelet needs a second or two to report a killed container.
+	explainTimeout = 3 * time.Second
+	// heldFrames are as many frames as may wait for the other nodes.
+	heldFrames = 2 * wire.MaxTargets
+)
+
+// A Session is the command's handle on one collector that is attached and
+// ready. Close it.
+type Session struct {
+	run        *Run
+	node       string
+	pod        string
+	stream     *stream
+	hello      wire.Hello
+	ready      wire.Ready
+	readyAfter time.Duration
+
+	held chan frame // frames that came after the ready; closed after the last
+	err  error      // what ended ReadFrame
+}
+
+type frame struct {
+	kind    wire.Kind
+	payload []byte
+	err     error
+}
+
+// connect opens the stream and brings the collector to ready.
+func (s *start) connect(ctx context.Context, spec wire.Spec) (*Session, error) {
+	r := s.run
+	session := &Session{
+		run:    r,
+		node:   s.node,
+		pod:    s.pod.Name,
+		stream: openStream(r.ctx, r.Executor, s.pod, spec),
+		held:   make(chan frame, heldFrames),
+	}
+	r.tasks.Go(session.stream.tasks.Wait)
+	unlink := context.AfterFunc(ctx, func() { session.stream.cancel(context.Cause(ctx)) })
+	err := session.handshake(s, spec)
+	unlink()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		err = session.explain(err)
+		session.stream.close()
+		return nil, err
+	}
+	session.readyAfter = time.Since(s.began)
+	r.tasks.Go(session.hold)
+	return session, nil
+}
+
+// handshake reads until the collector is ready and its clock has been seen.
+func (s *Session) handshake(start *start, spec wire.Spec) error {
+	late := time.AfterFunc(helloTimeout, func() {
+		s.stream.cancel(fmt.Errorf("collector has not said hello after %s", helloTimeout))
+	})
+	defer late.Stop()
+	if err := s.expect(wire.KindHello, &s.hello); err != nil {
+		return err
+	}
+	late.Stop()
+	if s.hello.Version != wire.Version {
+		err := fmt.Errorf("collector %s speaks version %d, this command version %d", oneLine(s.hello.Collector), s.hello.Version, wire.Version)
+		return hint.Wrap(err, "image and command must be of one release; check --image")
+	}
+	start.emit(PhaseAttaching)
+	if err := s.expect(wire.KindReady, &s.ready); err != nil {
+		return err
+	}
+	return checkReady(&s.ready, spec)
+}
+
+// expect reads one JSON frame of this kind into message.
+func (s *Session) expect(want wire.Kind, message any) error {
+	kind, payload, err := s.stream.readFrame(nil)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case want:
+		if err := json.Unmarshal(payload, message); err != nil {
+			return fmt.Errorf("collector's frame of kind %d: %w", kind, err)
+		}
+		return nil
+	case wire.KindFailure:
+		return failure(payload)
+	case wire.KindEnd:
+		return errors.New("collector ended before it was ready")
+	}
+	return fmt.Errorf("collector sent a frame of kind %d instead of %d", kind, want)
+}
+
+// failure turns the collector's own account of what is wrong into an error.
+func failure(payload []byte) error {
+	var f wire.Failure
+	if err := json.Unmarshal(payload, &f); err != nil {
+		return fmt.Errorf("collector's failure: %w", err)
+	}
+	err := errors.New(oneLine(f.Cause))
+	if h := oneLine(f.Hint); h != "" {
+		return hint.Wrap(err, h)
+	}
+	return err
+}
+
+// hold reads on after the ready, so that pongs are seen while other nodes are
+// still starting, and keeps what is for the caller. It stops at the first
+// packets, which come after go: from there on ReadFrame reads for itself.
+func (s *Session) hold() {
+	defer close(s.held)
+	for {
+		var f frame
+		f.kind, f.payload, f.err = s.stream.readFrame(nil)
+		select {
+		case s.held <- f:
+		case <-s.stream.ctx.Done():
+			return
+		}
+		if f.err != nil || f.kind == wire.KindPackets {
+			return
+		}
+	}
+}
+
+// Node returns the name of the collector's node.
+func (s *Session) Node() string { return s.node }
+
+// Hello returns what the collector has said of itself and its node.
+func (s *Session) Hello() wire.Hello { return s.hello }
+
+// Ready returns what the collector has attached to. Its interfaces have the
+// indexes as IDs and targets of the spec, and its texts print on one line.
+func (s *Session) Ready() wire.Ready { return s.ready }
+
+// ReadyAfter returns the time from the call of Start until the collector was
+// ready.
+func (s *Session) ReadyAfter() time.Duration { return s.readyAfter }
+
+// Clock returns the best measurement of the node's clock so far. It gets
+// better while frames are read.
+func (s *Session) Clock() Clock {
+	c, _ := s.stream.clocks.clock()
+	return c
+}
+
+// Go makes the collector send what it captures from now on. It may be called
+// concurrently with ReadFrame.
+func (s *Session) Go(ctx context.Context) error { return s.tell(ctx, wire.KindGo) }
+
+// Stop asks the collector to finish. The caller goes on reading frames until
+// io.EOF. It may be called concurrently with ReadFrame.
+func (s *Session) Stop(ctx context.Context) error { return s.tell(ctx, wire.KindStop) }
+
+func (s *Session) tell(ctx context.Context, kind wire.Kind) error {
+	if err := s.stream.writeFrame(ctx, kind); err != nil {
+		return fmt.Errorf("node %s: write to collector: %w", s.node, err)
+	}
+	return nil
+}
+
+// ReadFrame returns the collector's next frame; pongs and bursts are dealt
+// with inside. buf and the payload are those of [wire.Reader.ReadFrame]. It is
+// not safe for concurrent use.
+//
+// After the End frame it returns io.EOF. A stream that ends in any other way
+// is an error that is [wire.ErrCut], which says what Kubernetes and the
+// collector's standard error know of the cause. A caller that takes no frame for
+// a minute may lose the stream: client-go's patience with a connection ends there.
+func (s *Session) ReadFrame(buf []byte) (wire.Kind, []byte, error) {
+	if s.err != nil {
+		return 0, nil, s.err
+	}
+	kind, payload, err := s.nextFrame(buf)
+	if err != nil {
+		s.err = err
+		if !errors.Is(err, io.EOF) {
+			s.err = fmt.Errorf("node %s: %w", s.node, s.explain(err))
+		}
+		return 0, nil, s.err
+	}
+	return kind, payload, nil
+}
+
+func (s *Session) nextFrame(buf []byte) (wire.Kind, []byte, error) {
+	if f, ok := <-s.held; ok {
+		return f.kind, f.payload, f.err
+	}
+	return s.stream.readFrame(buf)
+}
+
+// Close ends the exec stream, and with it the collector. A ReadFrame that
+// waits returns an error. The pod stays until the run is closed.
+func (s *Session) Close() error {
+	s.stream.close()
+	return nil
+}

@@ -1,0 +1,117 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+// A start is one call of Start.
+type start struct {
+	run   *Run
+	node  string
+	pod   types.NamespacedName // named, whether it exists or not
+	began time.Time
+}
+
+func (s *start) emit(p Phase) {
+	s.run.emit(Event{Node: s.node, Phase: p, Elapsed: time.Since(s.began)})
+}
+
+// Start starts a collector on node and returns when its programs are attached,
+// or when it is clear that they will not be. It may be called for many nodes
+// at once; one node's failure is none of the others'. The run fills in the
+// Version, RunID and MaxSeconds of spec.
+//
+// The error names the node and says what Kubernetes says. A Start that fails,
+// or whose ctx ends, leaves no pod. Once Start has returned a session, ctx has
+// no effect on it.
+func (r *Run) Start(ctx context.Context, node string, spec wire.Spec) (*Session, error) {
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	defer r.tasks.Done()
+	spec.Version, spec.RunID, spec.MaxSeconds = wire.Version, r.id, int64((r.MaxRun+time.Second-1)/time.Second)
+	if err := spec.Validate(); err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, err)
+	}
+	ctx, cancel := r.startContext(ctx)
+	defer cancel()
+	s := &start{run: r, node: node, began: time.Now()}
+	session, err := s.start(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, and(err, s.undo(ctx)))
+	}
+	s.emit(PhaseReady)
+	return session, nil
+}
+
+// startContext returns a context that also ends with the run, and after
+// StartTimeout.
+func (r *Run) startContext(ctx context.Context) (context.Context, func()) {
+	ctx, stop := context.WithTimeoutCause(ctx, r.StartTimeout, fmt.Errorf("collector is not ready after %s", r.StartTimeout))
+	ctx, cancel := context.WithCancelCause(ctx)
+	unlink := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
+	return ctx, func() {
+		unlink()
+		cancel(nil)
+		stop()
+	}
+}
+
+func (s *start) start(ctx context.Context, spec wire.Spec) (*Session, error) {
+	view, err := s.run.lookAt(ctx, s.node)
+	if err = and(err, view.Fault); err != nil {
+		return nil, ended(ctx, err)
+	}
+	owner, err := s.run.leaseOwner(ctx)
+	if err != nil {
+		return nil, ended(ctx, err)
+	}
+	s.emit(PhaseCreating)
+	if err := s.createPod(ctx, owner); err != nil {
+		return nil, ended(ctx, err)
+	}
+	if err := s.waitRunning(ctx, view); err != nil {
+		return nil, err
+	}
+	s.emit(PhaseConnecting)
+	return s.connect(ctx, spec)
+}
+
+// ended prefers the reason why ctx ended to the error of whoever noticed it.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (s *start) createPod(ctx context.Context, owner metav1.OwnerReference) error {
+	r := s.run
+	s.pod = types.NamespacedName{Namespace: r.Namespace, Name: r.nextPod()}
+	pod := collectorPod(s.node, r.podOptions(r.id, s.pod.Name, &owner))
+	created, err := r.Client.CoreV1().Pods(r.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: programName})
+	if err != nil {
+		return refusal(r.Namespace, err)
+	}
+	r.notePod(created.Name, created.UID)
+	r.pods.add(created)
+	return nil
+}
+
+// undo deletes the pod of a Start that failed, so that it does not go on
+// trying while other nodes' collectors work.
+func (s *start) undo(ctx context.Context) error {
+	if s.pod.Name == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	return s.run.deletePod(ctx, s.pod.Name)
+}

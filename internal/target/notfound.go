@@ -1,0 +1,126 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+)
+
+// notFound is the error for an object that does not exist. It looks whether its
+// namespace does, and for what its name may have been meant to be.
+func (o object) notFound(ctx context.Context, client kubernetes.Interface) error {
+	where := ""
+	if o.kind.namespaced() {
+		if err := missingNamespace(ctx, client, o.namespace); err != nil {
+			return err
+		}
+		where = fmt.Sprintf(" in namespace %q", o.namespace)
+	}
+	return advise(fmt.Errorf("%s %q not found%s", o.kind.name, o.name, where),
+		didYouMean(near(o.name, namesOf(ctx, client, o.kind.resource, o.namespace))))
+}
+
+// missingNamespace returns an error if a namespace is known not to exist. It is
+// asked only when nothing was found there: not every user may look.
+func missingNamespace(ctx context.Context, client kubernetes.Interface, name string) error {
+	_, err := client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		return nil
+	}
+	return advise(fmt.Errorf("namespace %q not found", name),
+		didYouMean(near(name, namesOf(ctx, client, "namespaces", ""))))
+}
+
+// namesOf returns the names of one page of objects, or nothing if they may not be
+// listed: they serve a suggestion.
+func namesOf(ctx context.Context, client kubernetes.Interface, resource, namespace string) []string {
+	list, err := listPage(ctx, client, resource, namespace)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	_ = meta.EachListItem(list, func(obj runtime.Object) error { // the function never fails
+		if m, err := meta.Accessor(obj); err == nil {
+			names = append(names, m.GetName())
+		}
+		return nil
+	})
+	return names
+}
+
+func listPage(ctx context.Context, client kubernetes.Interface, resource, namespace string) (runtime.Object, error) {
+	opts := metav1.ListOptions{Limit: pageSize}
+	switch resource {
+	case "pods":
+		return client.CoreV1().Pods(namespace).List(ctx, opts)
+	case "deployments":
+		return client.AppsV1().Deployments(namespace).List(ctx, opts)
+	case "statefulsets":
+		return client.AppsV1().StatefulSets(namespace).List(ctx, opts)
+	case "daemonsets":
+		return client.AppsV1().DaemonSets(namespace).List(ctx, opts)
+	case "replicasets":
+		return client.AppsV1().ReplicaSets(namespace).List(ctx, opts)
+	case "replicationcontrollers":
+		return client.CoreV1().ReplicationControllers(namespace).List(ctx, opts)
+	case "jobs":
+		return client.BatchV1().Jobs(namespace).List(ctx, opts)
+	case "cronjobs":
+		return client.BatchV1().CronJobs(namespace).List(ctx, opts)
+	case "services":
+		return client.CoreV1().Services(namespace).List(ctx, opts)
+	case "nodes":
+		return client.CoreV1().Nodes().List(ctx, opts)
+	case "namespaces":
+		return client.CoreV1().Namespaces().List(ctx, opts)
+	}
+	return nil, fmt.Errorf("%s are not listed here", resource)
+}
+
+// near returns the few of candidates that word may be a slip of, best first: it
+// is one of them with some letters wrong, or the beginning of one.
+func near(word string, candidates []string) []string {
+	const most = 3
+	type match struct {
+		name     string
+		distance int
+	}
+	limit := (len(word) + 2) / 3
+	var matches []match
+	for _, name := range candidates {
+		d := levenshtein.ComputeDistance(word, name)
+		if strings.HasPrefix(name, word+"-") {
+			d = limit
+		}
+		if d <= limit {
+			matches = append(matches, match{name, d})
+		}
+	}
+	slices.SortFunc(matches, func(a, b match) int {
+		if a.distance != b.distance {
+			return a.distance - b.distance
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	var out []string
+	for _, m := range matches[:min(most, len(matches))] {
+		out = append(out, m.name)
+	}
+	return out
+}
+
+// didYouMean returns the hint that suggests names, or "".
+func didYouMean(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(names, " or ") + "?"
+}
