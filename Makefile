@@ -20,8 +20,8 @@ collector_binaries  := $(foreach p,$(collector_platforms),dist/retina-collector-
 os   = $(word 3,$(subst -, ,$(basename $(@F))))
 arch = $(word 4,$(subst -, ,$(basename $(@F))))
 
-# What needs root: it attaches BPF programs to real interfaces.
-bpf_packages := ./bpf/... ./internal/plugin/... ./internal/hostns/... ./internal/collector/...
+# The packages below the cluster that have tests for root or tshark: those in files with the build constraint !unit.
+root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:build .*!unit' bpf cmd internal)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -63,8 +63,8 @@ test: root deps test-unit test-bpf test-e2e ## everything that must pass (root; 
 test-unit: ## the tests that need neither root nor a cluster
 	$(GO) test -race -tags unit ./...
 
-test-bpf: root ## the BPF programs and what drives them, on real interfaces (root)
-	$(GO) test -race -count=1 $(bpf_packages)
+test-bpf: root ## the BPF programs on real interfaces, and written files under tshark (root)
+	$(GO) test -race -count=1 $(addprefix ./,$(root_packages))
 
 test-e2e: root cluster ## the programs on the real cluster (root)
 	$(GO) test -count=1 -timeout 40m ./e2e/
@@ -88,7 +88,7 @@ cluster: root ## start the e2e cluster, or use the one that runs (root)
 cluster-down: root ## end the e2e cluster and sweep what it left (root)
 	$(GO) run ./e2e/cluster down
 
-deps: ## install the Debian packages that the tests use, where missing; build what the cluster needs (root)
+deps: ## install the Debian packages that the tests and the e2e cluster use, where missing (root)
 	./tools/deps.sh
 	$(GO) run ./e2e/cluster deps
 

@@ -1,13 +1,12 @@
 #!/bin/sh
-# Installs the Debian packages that the tests, the e2e cluster, `make demo` and
-# `make bench` use, as far as they are missing. docs/dependencies.md says what
-# each is for. Says nothing when nothing is missing.
+# Installs the Debian packages that tests and benchmarks use, as far as they are
+# missing, and says nothing when none is. What the e2e cluster needs it knows
+# itself: go run ./e2e/cluster deps.
 set -eu
 
 packages="
 tshark wireshark-common tcpdump
-containerd runc containernetworking-plugins etcd-server
-iproute2 iptables conntrack ethtool kmod util-linux
+iproute2
 "
 
 missing=""

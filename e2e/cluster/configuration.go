@@ -19,7 +19,6 @@ func (p plan) writeNodeConfiguration(i int) error {
 		"Kubeconfig": p.kubeconfig("kube-proxy"),
 		"PodCIDRs":   podCIDRs,
 		"DNS4":       dns4,
-		"DNS6":       dns6,
 		"Pause":      pauseImage,
 		"CNI":        cniDir(),
 		"Pods4":      a.pods4,

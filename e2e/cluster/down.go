@@ -19,6 +19,11 @@ func down(ctx context.Context, s lab.Settings, out io.Writer) error {
 		return err
 	}
 	defer release()
+	return wipe(ctx, s)
+}
+
+// wipe sweeps and removes the state directory, which the caller has claimed.
+func wipe(ctx context.Context, s lab.Settings) error {
 	if err := sweep(ctx, s); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}

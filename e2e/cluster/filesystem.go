@@ -167,11 +167,14 @@ func maskSysctls() error {
 		return err
 	}
 	for name, value := range hostSysctls() {
+		at := filepath.Join("/proc/sys", name)
+		if _, err := os.Stat(at); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		mask := filepath.Join(dir, strings.ReplaceAll(name, "/", "."))
 		if err := os.WriteFile(mask, []byte(value+"\n"), 0o644); err != nil {
 			return err
 		}
-		at := filepath.Join("/proc/sys", name)
 		if err := unix.Mount(mask, at, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mask %s: %w", at, err)
 		}

@@ -23,7 +23,8 @@ const (
 )
 
 // up brings the cluster up: it leaves a healthy one alone, repairs what tests
-// do to nodes, and replaces anything else by a new cluster.
+// do to nodes, and replaces anything else by a new cluster. When interrupted it
+// leaves nothing.
 func up(ctx context.Context, s lab.Settings, nodes int, out io.Writer) error {
 	p, err := newPlan(s, nodes)
 	if err != nil {
@@ -37,7 +38,7 @@ func up(ctx context.Context, s lab.Settings, nodes int, out io.Writer) error {
 		return err
 	}
 	defer release()
-	if c, err := lab.Open(s); err == nil {
+	if c, err := lab.Open(s); err == nil && c.Complete {
 		if len(c.Nodes) != nodes {
 			return hint.Wrap(fmt.Errorf("the cluster is up with %d nodes, not %d", len(c.Nodes), nodes),
 				"end it first with: go run ./e2e/cluster down")
@@ -55,10 +56,14 @@ func up(ctx context.Context, s lab.Settings, nodes int, out io.Writer) error {
 	if err := sweep(ctx, s); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	if err := p.ensurePrograms(ctx, out); err != nil {
-		return err
+	err = p.ensurePrograms(ctx, out)
+	if err == nil {
+		err = p.start(ctx, out)
 	}
-	return p.start(ctx, out)
+	if ctx.Err() != nil { // whatever else failed because of it
+		return errors.Join(ctx.Err(), wipe(ctx, s))
+	}
+	return err
 }
 
 // revive undoes what tests may have left of their failures and waits until c
@@ -74,8 +79,8 @@ func revive(ctx context.Context, c *lab.Cluster) error {
 	return waitHealthy(ctx, c)
 }
 
-// start starts a new cluster where nothing is. A start that is interrupted
-// leaves nothing; one that fails leaves everything, for its logs.
+// start starts a new cluster where nothing is. If it fails it leaves
+// everything, for its logs.
 func (p plan) start(ctx context.Context, out io.Writer) error {
 	begin := time.Now()
 	fmt.Fprintf(out, "starting Kubernetes %s with %d nodes\n", kubernetesVersion, len(p.nodes))
@@ -85,8 +90,9 @@ func (p plan) start(ctx context.Context, out io.Writer) error {
 	if err == nil {
 		err = p.fill(limited, c)
 	}
-	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), sweep(ctx, p.Settings))
+	if err == nil {
+		c.Complete = true
+		err = c.Save()
 	}
 	if err != nil {
 		return hint.Wrap(err, fmt.Sprintf("the logs are in %s/*/*.log", p.State))

@@ -15,12 +15,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Image describes an image of one layer for this machine's architecture.
@@ -55,12 +56,8 @@ func (i Image) build() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
-	// The archive never leaves this machine: compressing it only costs time.
-	layer, err := tarball.LayerFromOpener(open, tarball.WithCompression(compression.None))
-	if err != nil {
-		return nil, err
-	}
+	// The archive never leaves this machine: compressing it would only cost time.
+	layer := static.NewLayer(content, types.DockerUncompressedLayer)
 	image, err := mutate.AppendLayers(empty.Image, layer)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 )
 
 // docs/dependencies.md gives a reason for every direct requirement of go.mod
-// and every package that tools/deps.sh installs, and for nothing else.
+// and every Debian package that `make deps` installs, and for nothing else.
 func TestDependenciesAreDocumented(t *testing.T) {
 	page := readRoot(t, "docs/dependencies.md")
 	tests := []struct {
@@ -91,7 +91,11 @@ func debianPackages(t *testing.T) []string {
 	t.Helper()
 	_, list, _ := strings.Cut(readRoot(t, "tools/deps.sh"), "\npackages=\"")
 	list, _, _ = strings.Cut(list, "\"\n")
-	return strings.Fields(list)
+	packages := strings.Fields(list)
+	for _, match := range regexp.MustCompile(`pack: +"([^"]+)"`).FindAllStringSubmatch(readRoot(t, "e2e/cluster/deps.go"), -1) {
+		packages = append(packages, match[1])
+	}
+	return packages
 }
 
 func readRoot(t *testing.T, name string) string {

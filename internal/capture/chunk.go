@@ -12,8 +12,12 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 )
 
-// slabBytes is the size of a slab. A collector's frame is a fraction of it.
-const slabBytes = 1 << 20
+// Bounds of a slab's size. Between them it holds four of the longest frames that
+// its source has sent, and above them one.
+const (
+	minSlabBytes = 64 << 10
+	maxSlabBytes = 1 << 20
+)
 
 // A slab is memory that the frames of one source are read into, one after
 // another, so that many small frames that wait for a slow node cost what they
@@ -26,10 +30,10 @@ type slab struct {
 	users atomic.Int32
 }
 
-func newSlab(pool *sync.Pool, need int) *slab {
+func newSlab(pool *sync.Pool, largestFrame int) *slab {
 	s, _ := pool.Get().(*slab)
-	if s == nil || len(s.buf) < need {
-		s = &slab{pool: pool, buf: make([]byte, max(need, slabBytes))}
+	if size := max(minSlabBytes, min(4*largestFrame, maxSlabBytes), largestFrame); s == nil || len(s.buf) < size {
+		s = &slab{pool: pool, buf: make([]byte, size)}
 	}
 	s.used, s.refs = 0, s.refs[:0]
 	s.users.Store(1)

@@ -47,7 +47,7 @@ type ending struct {
 // run sends the stream's events until it ends, the ending last, or until ctx is
 // done.
 func (s *stream) run(ctx context.Context, events chan<- event) {
-	s.slab = newSlab(s.pool, slabBytes)
+	s.slab = newSlab(s.pool, 0)
 	defer func() { s.slab.release() }()
 	var ending ending
 	for {

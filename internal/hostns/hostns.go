@@ -176,22 +176,27 @@ func podOf(processDir string) string {
 // podUID returns the pod UID in the contents of a /proc/PID/cgroup file
 // (cgroups(7)), or "". The kubelet names a pod's cgroup "podUID" with its
 // cgroupfs driver and "kubepods[-QOS]-podUID.slice", with "_" for "-" in the
-// UID, with its systemd driver.
+// UID, with its systemd driver, where the names of outer slices may come first.
 func podUID(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
 		for segment := range strings.SplitSeq(strings.TrimSpace(line), "/") {
-			name, slice := strings.CutSuffix(segment, ".slice")
-			if slice {
-				_, after, ok := strings.Cut(name, "-pod")
-				if ok && strings.HasPrefix(name, "kubepods") {
-					return strings.ReplaceAll(after, "_", "-")
+			uid, ok := strings.CutPrefix(segment, "pod")
+			if name, slice := strings.CutSuffix(segment, ".slice"); slice {
+				_, name, ok = strings.Cut(name, "kubepods")
+				if ok {
+					_, name, ok = strings.Cut(name, "-pod")
 				}
-				continue
+				uid = strings.ReplaceAll(name, "_", "-")
 			}
-			if uid, ok := strings.CutPrefix(name, "pod"); ok && len(uid) >= 32 {
+			if ok && isUID(uid) {
 				return uid
 			}
 		}
 	}
 	return ""
+}
+
+// isUID tells a UUID, or the hash of a static pod, from other words.
+func isUID(s string) bool {
+	return (len(s) == 36 || len(s) == 32) && strings.Trim(s, "0123456789abcdef-") == ""
 }

@@ -165,17 +165,18 @@ func (s *Session) Clock() Clock {
 	return c
 }
 
-// Go makes the collector send what it captures from now on. It may be called
-// concurrently with ReadFrame.
+// Go makes the collector send what it captures from now on. It returns when
+// that is about to be sent, and may be called concurrently with ReadFrame.
 func (s *Session) Go(ctx context.Context) error { return s.tell(ctx, wire.KindGo) }
 
 // Stop asks the collector to finish. The caller goes on reading frames until
-// io.EOF. It may be called concurrently with ReadFrame.
+// io.EOF. It returns when that is about to be sent, and may be called
+// concurrently with ReadFrame.
 func (s *Session) Stop(ctx context.Context) error { return s.tell(ctx, wire.KindStop) }
 
 func (s *Session) tell(ctx context.Context, kind wire.Kind) error {
-	if err := s.stream.writeFrame(ctx, kind); err != nil {
-		return fmt.Errorf("node %s: write to collector: %w", s.node, err)
+	if err := s.stream.sendFrame(ctx, kind); err != nil {
+		return fmt.Errorf("node %s: tell collector: %w", s.node, err)
 	}
 	return nil
 }

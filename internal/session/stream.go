@@ -19,6 +19,8 @@ const (
 	// silence is how long nothing may arrive from a collector, which answers a
 	// ping every wire.PingInterval.
 	silence = 20 * time.Second
+	// sendQueue is room for every go and stop that a sensible caller sends.
+	sendQueue = 4
 	// readBuffer holds several of the 32 KiB messages that exec streams carry.
 	readBuffer = 256 << 10
 )
@@ -39,19 +41,13 @@ type stream struct {
 	tasks  sync.WaitGroup
 
 	stdin  *io.PipeWriter
-	send   chan outgoing
+	send   chan wire.Kind // frames without payload
 	again  chan struct{} // asks for one more ping soon
 	clocks *clockEstimate
 
 	arrivals *arrivals
 	frames   *wire.Reader
 	stderr   tail
-}
-
-// An outgoing frame, and where the result of writing it goes.
-type outgoing struct {
-	kind   wire.Kind
-	result chan error
 }
 
 // openStream executes a collector in pod, sends it spec and begins to ping it.
@@ -62,7 +58,7 @@ func openStream(ctx context.Context, executor Executor, pod types.NamespacedName
 	s := &stream{
 		done:     make(chan struct{}),
 		stdin:    stdinWriter,
-		send:     make(chan outgoing),
+		send:     make(chan wire.Kind, sendQueue),
 		again:    make(chan struct{}, 1),
 		clocks:   newClockEstimate(),
 		arrivals: newArrivals(stdoutWriter),
@@ -113,11 +109,10 @@ func (s *stream) write(spec wire.Spec) {
 			err = s.ping(frames, buffer)
 		case <-s.again:
 			err = s.ping(frames, buffer)
-		case out := <-s.send:
-			if err = frames.WriteFrame(out.kind, nil); err == nil {
+		case kind := <-s.send:
+			if err = frames.WriteFrame(kind, nil); err == nil {
 				err = buffer.Flush()
 			}
-			out.result <- err
 		}
 	}
 }
@@ -129,19 +124,19 @@ func (s *stream) ping(frames *wire.Writer, buffer *bufio.Writer) error {
 	return buffer.Flush()
 }
 
-// writeFrame sends a frame without payload, and returns when it is on its way.
-func (s *stream) writeFrame(ctx context.Context, kind wire.Kind) error {
-	out := outgoing{kind: kind, result: make(chan error, 1)}
+// sendFrame sends a frame without payload. It does not wait until the frame is
+// on its way, which may take a reader of what the collector sends first.
+func (s *stream) sendFrame(ctx context.Context, kind wire.Kind) error {
 	select {
-	case s.send <- out:
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	case <-s.done:
 		return errEnded
+	default:
 	}
 	select {
-	case err := <-out.result:
-		return err
+	case s.send <- kind:
+		return nil
+	case <-s.done:
+		return errEnded
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -97,7 +97,10 @@ func near(word string, candidates []string) []string {
 	var matches []match
 	for _, name := range candidates {
 		d := levenshtein.ComputeDistance(word, name)
-		if strings.HasPrefix(name, word+"-") {
+		switch {
+		case d == 2 && sameLetters(word, name): // two of them swapped: one slip
+			d = 1
+		case strings.HasPrefix(name, word+"-"):
 			d = limit
 		}
 		if d <= limit {
@@ -115,6 +118,13 @@ func near(word string, candidates []string) []string {
 		out = append(out, m.name)
 	}
 	return out
+}
+
+func sameLetters(a, b string) bool {
+	x, y := []byte(a), []byte(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
 }
 
 // didYouMean returns the hint that suggests names, or "".

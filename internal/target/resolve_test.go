@@ -164,7 +164,7 @@ func TestResolveErrors(t *testing.T) {
 	}{
 		"no such pod": {
 			request: Request{Args: []string{"pod/wbe-1"}},
-			want:    `pod "wbe-1" not found in namespace "shop"`, hint: "did you mean web-1 or old-1 or web-2?",
+			want:    `pod "wbe-1" not found in namespace "shop"`, hint: "did you mean web-1 or win-1?",
 			calls: []string{"get namespaces shop", "get shop/pods wbe-1", "list shop/pods"},
 		},
 		"beginning of a pod's name": {
@@ -174,6 +174,10 @@ func TestResolveErrors(t *testing.T) {
 		"like nothing there is": {
 			request: Request{Args: []string{"deploy/payments"}},
 			want:    `deployment "payments" not found in namespace "shop"`, hint: "",
+		},
+		"two letters swapped": {
+			request: Request{Args: []string{"deploy/wbe"}},
+			want:    `deployment "wbe" not found in namespace "shop"`, hint: "did you mean web?",
 		},
 		"no such namespace": {
 			request: Request{Namespace: "shpo", Args: []string{"deploy/web"}},

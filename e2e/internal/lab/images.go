@@ -14,6 +14,9 @@ import (
 // layout, both as tar) into every node and waits until the kubelets can use
 // them. Of an image for several platforms, the node's own is taken.
 func (c *Cluster) Load(ctx context.Context, archive string) error {
+	if _, err := os.Stat(archive); err != nil {
+		return fmt.Errorf("image archive: %w", err)
+	}
 	var wait sync.WaitGroup
 	errs := make([]error, len(c.Nodes))
 	for i, node := range c.Nodes {
@@ -41,7 +44,7 @@ func (c *Cluster) loadInto(ctx context.Context, node Machine, archive string) er
 	patience, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var missing []string
-	err = waitUntil(patience, func() (bool, error) {
+	err = waitUntil(patience, func() (done bool, err error) {
 		missing, err = c.unmanagedImages(ctx, node)
 		return len(missing) == 0, err
 	})

@@ -57,6 +57,7 @@ type Cluster struct {
 	Bin          string    `json:"bin"` // directory of kubectl and the other built programs
 	ControlPlane Machine   `json:"controlPlane"`
 	Nodes        []Machine `json:"nodes"`
+	Complete     bool      `json:"complete"` // its start was not cut short
 }
 
 // ErrNotRunning means that no cluster with all its machines runs.
