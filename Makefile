@@ -3,10 +3,10 @@
 
 GO      ?= go
 # The version of the build and the image's tag; empty is the default of internal/version.
-VERSION ?=
-COMMIT  ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
-# The reference inside the image archive; empty is the one that the CLI asks for.
-IMAGE   ?=
+VERSION :=
+COMMIT  := $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
+# The name inside the image archive; empty is the one that the CLI asks for.
+IMAGE   :=
 
 version_package := github.com/kubectl-retina/kubectl-retina/internal/version
 ldflags         := -s -w $(if $(VERSION),-X $(version_package).linkedVersion=$(VERSION)) -X $(version_package).linkedCommit=$(COMMIT)
@@ -76,8 +76,8 @@ fuzz: ## every fuzz target for 20 seconds
 		done; \
 	done
 
-bench: root deps ## the numbers of the README, measured on this machine (root)
-	$(GO) run ./bench
+bench: root deps cluster ## the numbers of the README, measured on this machine (root)
+	$(GO) run ./e2e/bench
 
 demo: ## from a fresh machine to a first capture (root)
 	./e2e/demo.sh

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
@@ -153,11 +155,16 @@ func checkout(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// goCommand runs the go command for a static program.
+// goCommand runs the go command for a static program. It does not outlive this
+// process.
 func goCommand(ctx context.Context, dir string, args ...string) error {
+	// The kernel means the thread when it tells of a parent's death.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w: %s", args[0], err, lastLines(string(out), 20))
 	}

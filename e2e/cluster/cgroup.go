@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -134,8 +133,8 @@ func makeV1(m mount, name, node string) error {
 	return nil
 }
 
-// makeV2 makes the cgroup in the unified hierarchy. Each level hands all its
-// controllers down.
+// makeV2 makes the cgroup in the unified hierarchy. Each level hands down the
+// controllers that kubelets use, as far as there are.
 func makeV2(root, name, node string) error {
 	dir := filepath.Join(root, name, node)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -146,9 +145,13 @@ func makeV2(root, name, node string) error {
 		if err != nil {
 			return err
 		}
-		for controller := range bytes.FieldsSeq(controllers) {
+		available := strings.Fields(string(controllers))
+		for _, controller := range []string{"cpu", "cpuset", "hugetlb", "io", "memory", "pids"} {
+			if !slices.Contains(available, controller) {
+				continue
+			}
 			file := filepath.Join(level, "cgroup.subtree_control")
-			if err := os.WriteFile(file, append([]byte("+"), controller...), 0o644); err != nil {
+			if err := os.WriteFile(file, []byte("+"+controller), 0o644); err != nil {
 				return fmt.Errorf("hand down controller %s: %w", controller, err)
 			}
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runMachine is PID 1 of the machine described by the file at path. It returns
-// only when the machine cannot be set up. What it says goes to init.log.
-func runMachine(path string, log io.Writer) error {
+// runMachine is PID 1 of the machine described by the file at path, until ctx
+// is done or an error keeps it from starting. What it says goes to init.log.
+func runMachine(ctx context.Context, path string, log io.Writer) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -33,7 +34,8 @@ func runMachine(path string, log io.Writer) error {
 	if err := spec.setUp(); err != nil {
 		return err
 	}
-	return newSupervisor(spec, log).run()
+	newSupervisor(spec, log).run(ctx)
+	return ctx.Err()
 }
 
 // setUp makes the machine's namespaces what they should be.

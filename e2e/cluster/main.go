@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	if len(args) == 2 && args[0] == initCommand {
-		err := runMachine(args[1], stderr)
+		err := runMachine(ctx, args[1], stderr)
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}

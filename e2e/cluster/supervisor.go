@@ -52,16 +52,24 @@ func newSupervisor(spec machineSpec, log io.Writer) *supervisor {
 	}
 }
 
-// run never returns: the machine ends by a kill of its PID 1.
-func (s *supervisor) run() error {
+// run runs the services until ctx is done. It does not end them: with PID 1
+// everything on the machine ends.
+func (s *supervisor) run(ctx context.Context) {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
+	defer signal.Stop(children)
+	var kept sync.WaitGroup
+	defer kept.Wait()
 	for _, service := range s.spec.Services {
-		go s.keep(service)
+		kept.Go(func() { s.keep(ctx, service) })
 	}
 	for {
-		<-children
-		s.reap()
+		select {
+		case <-ctx.Done():
+			return
+		case <-children:
+			s.reap()
+		}
 	}
 }
 
@@ -87,19 +95,35 @@ func (s *supervisor) reap() {
 }
 
 // keep starts a service when it may and again whenever it has ended.
-func (s *supervisor) keep(service service) {
-	for {
-		for s.stopped(service) || !s.haveNeeds(service) {
-			time.Sleep(probeInterval)
+func (s *supervisor) keep(ctx context.Context, service service) {
+	for ctx.Err() == nil {
+		for s.stopped(service) || !s.haveNeeds(ctx, service) {
+			if !pause(ctx, probeInterval) {
+				return
+			}
 		}
 		ended, err := s.start(service)
 		if err != nil {
 			fmt.Fprintf(s.log, "%s: %v\n", service.Name, err)
 		} else {
-			status := <-ended
-			fmt.Fprintf(s.log, "%s ended: exit code %d, signal %d\n", service.Name, status.ExitStatus(), status.Signal())
+			select {
+			case <-ctx.Done():
+				return
+			case status := <-ended:
+				fmt.Fprintf(s.log, "%s ended: exit code %d, signal %d\n", service.Name, status.ExitStatus(), status.Signal())
+			}
 		}
-		time.Sleep(restartDelay)
+		pause(ctx, restartDelay)
+	}
+}
+
+// pause waits for d, and reports whether ctx still goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
@@ -108,9 +132,9 @@ func (s *supervisor) stopped(service service) bool {
 	return err == nil
 }
 
-func (s *supervisor) haveNeeds(service service) bool {
+func (s *supervisor) haveNeeds(ctx context.Context, service service) bool {
 	for _, need := range service.Needs {
-		if s.probe(need) != nil {
+		if s.probe(ctx, need) != nil {
 			return false
 		}
 	}
@@ -118,19 +142,19 @@ func (s *supervisor) haveNeeds(service service) bool {
 }
 
 // probe returns nil if something answers at address.
-func (s *supervisor) probe(address string) error {
+func (s *supervisor) probe(ctx context.Context, address string) error {
 	u, err := url.Parse(address)
 	if err != nil {
 		return err
 	}
 	if u.Scheme == "unix" {
-		conn, err := net.Dial("unix", u.Path)
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", u.Path)
 		if err != nil {
 			return err
 		}
 		return conn.Close()
 	}
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}

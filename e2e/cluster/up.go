@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/kubectl-retina/kubectl-retina/e2e/internal/lab"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
@@ -157,19 +155,13 @@ func (p plan) fill(ctx context.Context, c *lab.Cluster) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go watchMachines(ctx, c, stop)
-	archive := filepath.Join(p.State, "images.tar")
-	both, bothCtx := errgroup.WithContext(ctx)
-	both.Go(func() error {
-		if err := p.writeImages(bothCtx, archive); err != nil {
-			return err
-		}
-		if err := waitContainerd(bothCtx, c); err != nil {
-			return err
-		}
-		return c.Load(bothCtx, archive)
-	})
-	both.Go(func() error { return p.introduceNodes(bothCtx, c) })
-	err := both.Wait()
+	provided := make(chan error, 1)
+	go func() { provided <- p.provideImages(ctx, c) }()
+	err := p.introduceNodes(ctx, c)
+	if err != nil {
+		stop(err)
+	}
+	err = errors.Join(err, <-provided)
 	if err == nil {
 		err = p.deploy(ctx, c)
 	}
@@ -183,6 +175,18 @@ func (p plan) fill(ctx context.Context, c *lab.Cluster) error {
 }
 
 var errMachineDied = errors.New("a machine died")
+
+// provideImages builds the images that every node has and imports them.
+func (p plan) provideImages(ctx context.Context, c *lab.Cluster) error {
+	archive := filepath.Join(p.State, "images.tar")
+	if err := p.writeImages(ctx, archive); err != nil {
+		return err
+	}
+	if err := waitContainerd(ctx, c); err != nil {
+		return err
+	}
+	return errors.Join(c.Load(ctx, archive), os.Remove(archive))
+}
 
 // watchMachines stops the start as soon as a machine dies, and tells its last words.
 func watchMachines(ctx context.Context, c *lab.Cluster, stop context.CancelCauseFunc) {
@@ -211,11 +215,13 @@ func kubectl(ctx context.Context, c *lab.Cluster, stdin string, args ...string) 
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	if ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return string(out), nil
+	case ctx.Err() != nil:
 		err = ctx.Err()
+	default:
+		err = fmt.Errorf("%w: %s", err, lastLines(stderr.String(), 3))
 	}
-	if err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, lastLines(stderr.String(), 3))
-	}
-	return string(out), nil
+	return "", fmt.Errorf("kubectl %s: %w", strings.Join(args, " "), err)
 }

@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -21,7 +20,7 @@ type Merger struct {
 	window  *window
 	writer  *writer
 
-	// By source; all but totals belong to the goroutine of Run.
+	// By source. These and what follows belong to the goroutine of Run.
 	promises []int64 // no packet that is not younger will come
 	youngest []int64 // timestamp
 	endings  []*ending
@@ -34,6 +33,7 @@ type Merger struct {
 	stopped bool // opts.Stop has been called
 	discard bool // what comes now is beyond the limit
 
+	// For Totals.
 	packets, bytes, unwritten atomic.Uint64
 	fileBytes                 atomic.Int64
 }
@@ -107,20 +107,23 @@ func (m *Merger) merge(ctx context.Context) error {
 	ticker := time.NewTicker(min(m.opts.WindowTime/10+1, 100*time.Millisecond))
 	defer ticker.Stop()
 	for m.live > 0 {
+		idle := false
 		select {
 		case e := <-m.events:
 			m.handle(e)
 			m.window.release(m.promise(), m.put)
 			m.window.shrink(m.opts.WindowBytes, m.put)
+			idle = len(m.events) == 0
 		case now := <-ticker.C:
 			m.window.release(m.window.overdue(now.Add(-m.opts.WindowTime)), m.put)
+			idle = true
 		case <-ctx.Done():
 			for len(m.events) > 0 {
 				m.handle(<-m.events)
 			}
 			return context.Cause(ctx)
 		}
-		if len(m.events) == 0 { // there is time to be live
+		if idle { // whoever follows the file live sees it now
 			m.check(m.writer.flush())
 			m.publish()
 		}
@@ -144,10 +147,9 @@ func (m *Merger) handle(e event) {
 		m.endings[i] = e.ending
 		m.promises[i] = math.MaxInt64
 		m.live--
-		err := e.ending.cause()
+		err := e.stream.named(e.ending.cause())
 		if err != nil {
-			m.notes = append(m.notes, note{m.youngest[i],
-				fmt.Sprintf("from here on packets of node %s are missing: %v", e.stream.Node, err)})
+			m.notes = append(m.notes, note{m.youngest[i], "packets are missing from here on: " + err.Error()})
 		}
 		m.opts.Ended(i, err)
 	}
@@ -168,12 +170,14 @@ func (m *Merger) put(p pcapng.Packet) {
 		if len(m.notes) > 0 {
 			m.note(p.TimeNS())
 		}
-		err := m.writer.add(p)
-		if !errors.Is(err, errLimit) {
-			m.check(err)
+		switch err := m.writer.add(p); {
+		case err == nil:
 			if m.written++; m.written == m.opts.MaxPackets {
 				m.end(PacketLimit)
 			}
+			return
+		case !errors.Is(err, errLimit):
+			m.check(err)
 			return
 		}
 		m.end(SizeLimit)
@@ -200,11 +204,9 @@ func (m *Merger) end(limit Limit) {
 
 // check takes an error of the output, or none.
 func (m *Merger) check(err error) {
-	if err == nil {
-		return
+	if err != nil {
+		m.stop()
 	}
-	m.discard = m.discard || errors.Is(err, ErrReaderClosed)
-	m.stop()
 }
 
 func (m *Merger) stop() {
@@ -221,6 +223,9 @@ func (m *Merger) publish() {
 		sum.packets += t.packets
 		sum.capBytes += t.capBytes
 		sum.unwritten += t.unwritten
+	}
+	if errors.Is(m.writer.err, ErrReaderClosed) {
+		sum.unwritten = 0 // as in sourceResult
 	}
 	m.packets.Store(sum.packets)
 	m.bytes.Store(sum.capBytes)

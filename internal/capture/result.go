@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -50,8 +51,8 @@ type SourceResult struct {
 	Node       string
 	Interfaces []InterfaceResult // by wire.Interface.ID
 	Reason     string            // of wire.End; empty when the stream was cut
-	// Err is nil when the source ended in order, and it may carry a hint. It is
-	// wire.ErrCut when the stream was cut.
+	// Err is nil when the source ended in order. It names the node, may carry a
+	// hint, and is wire.ErrCut when the stream was cut.
 	Err error
 	// Seen and Lost are the sums over the interfaces, or the last that was heard
 	// when the stream was cut; Lost has those that the output did not take.
@@ -124,19 +125,27 @@ func (m *Merger) sourceResult(s *stream) SourceResult {
 	}
 	ending := m.endings[s.index]
 	if ending == nil {
-		sr.Err = errors.New("collector was still capturing")
+		sr.Err = s.named(errors.New("collector was still capturing"))
 		return sr
 	}
+	sr.Err = s.named(ending.cause())
 	if ending.end == nil {
-		sr.Err = ending.cause()
 		return sr
 	}
 	sr.Reason = ending.end.Reason
-	sr.Err = sr.count(ending.end.Interfaces)
-	if err := ending.cause(); err != nil {
-		sr.Err = err
+	if err := sr.count(ending.end.Interfaces); sr.Err == nil {
+		sr.Err = s.named(err)
 	}
 	return sr
+}
+
+// named puts the node's name before err, unless its reader has done so.
+func (s *stream) named(err error) error {
+	prefix := "node " + s.Node + ": "
+	if err == nil || strings.HasPrefix(err.Error(), prefix) {
+		return err
+	}
+	return fmt.Errorf("%s%w", prefix, err)
 }
 
 // count takes over the collector's own counts, if they agree with what arrived.
@@ -202,7 +211,7 @@ func (r *Result) missing() []string {
 	var lines []string
 	for _, s := range r.Sources {
 		if s.Err != nil {
-			lines = append(lines, fmt.Sprintf("node %s: %v", s.Node, s.Err))
+			lines = append(lines, s.Err.Error())
 		}
 	}
 	if r.writeErr != nil {

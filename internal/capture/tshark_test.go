@@ -180,7 +180,7 @@ func TestStockProgramsShowIncompleteCapture(t *testing.T) {
 	if want := "Capture comment:     incomplete: node n1: no end frame: stream was cut\n"; !strings.Contains(info, want) {
 		t.Errorf("capinfos does not say %q:\n%s", want, info)
 	}
-	if want := "from here on packets of node n1 are missing: no end frame: stream was cut"; len(packets) != 2 || !strings.HasSuffix(packets[1], want) {
+	if want := "packets are missing from here on: node n1: no end frame: stream was cut"; len(packets) != 2 || !strings.HasSuffix(packets[1], want) {
 		t.Errorf("tshark does not say %q: %q", want, packets)
 	}
 	if got := stock(t, "tcpdump", "-n", "-r", path); strings.Count(got, "\n") != 2 {
@@ -212,10 +212,16 @@ func TestTsharkReadsLive(t *testing.T) {
 	defer w.Close()
 	tshark := exec.Command("tshark", "-l", "-n", "-c", "1", "-r", "-", "-T", "fields", "-e", "udp.payload")
 	tshark.Stdin = r
+	var stdout bytes.Buffer
+	tshark.Stdout = &stdout
+	if err := tshark.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close() // tshark has its own
 	output := make(chan string, 1)
 	go func() {
-		b, err := tshark.Output()
-		output <- fmt.Sprintf("%s%v", b, err)
+		err := tshark.Wait()
+		output <- fmt.Sprintf("%s%v", stdout.String(), err)
 	}()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stuck := time.AfterFunc(time.Minute, func() { cancel(errors.New("tshark shows nothing")) })
@@ -229,7 +235,6 @@ func TestTsharkReadsLive(t *testing.T) {
 	}
 	stops := 0
 	result, err := NewMerger([]Source{source}, out, Options{Stop: func() { stops++; cancel(nil) }}).Run(t.Context())
-	r.Close()
 	if !errors.Is(err, ErrReaderClosed) || stops != 1 {
 		t.Errorf("error %v, stopped %d times, %d packets", err, stops, result.Packets)
 	}

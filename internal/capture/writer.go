@@ -89,12 +89,13 @@ func (w *writer) begin() error {
 }
 
 // add writes one packet. It returns errLimit, having done nothing, when the file
-// would grow too long, and counts the packet as unwritten when the output has failed.
+// would grow too long. When the output has failed it returns why and counts the
+// packet as unwritten.
 func (w *writer) add(p pcapng.Packet) error {
 	t := &w.tallies[p.Interface()]
 	if w.err != nil {
 		t.unwritten++
-		return nil
+		return w.err
 	}
 	start := len(w.buf)
 	w.buf = w.encoder.packet(w.buf, p)
@@ -172,6 +173,9 @@ func (w *writer) finish(trailer func() []byte) error {
 }
 
 func (w *writer) writeTrailer(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
 	n, err := w.out.write(b)
 	w.offset += int64(n)
 	return err

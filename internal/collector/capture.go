@@ -211,4 +211,3 @@ func (c *capture) empty(full <-chan []byte, free chan<- []byte) error {
 func (c *capture) sendPackets(payload []byte) error {
 	return c.send.frame(wire.KindPackets, payload)
 }
-

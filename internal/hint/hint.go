@@ -13,10 +13,10 @@ func (h *hinted) Error() string { return h.err.Error() }
 func (h *hinted) Unwrap() error { return h.err }
 
 // Wrap returns err with text as its hint: an imperative sentence without a
-// full stop. Wrap of nil is nil.
+// full stop. Wrap of nil is nil, and without a text it is err.
 func Wrap(err error, text string) error {
-	if err == nil {
-		return nil
+	if err == nil || text == "" {
+		return err
 	}
 	return &hinted{err: err, text: text}
 }

@@ -123,7 +123,8 @@ func (n *Netns) HasInterface(index int) (bool, error) {
 	}
 	defer handle.Close()
 	_, err = handle.LinkByIndex(index)
-	if _, missing := err.(netlink.LinkNotFoundError); missing || errors.Is(err, unix.ENODEV) {
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) || errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
 	return err == nil, err

@@ -42,7 +42,7 @@ type stream struct {
 
 	stdin  *io.PipeWriter
 	send   chan wire.Kind // frames without payload
-	again  chan struct{} // asks for one more ping soon
+	again  chan struct{}  // asks for one more ping soon
 	clocks *clockEstimate
 
 	arrivals *arrivals

@@ -34,7 +34,7 @@ func (o object) find(ctx context.Context, client kubernetes.Interface) (found, e
 		if err != nil {
 			return found{}, o.getError(ctx, client, err)
 		}
-		return found{pods: []candidate{pod}}, nil
+		return found{pods: []candidate{pod.byName()}}, nil
 	case "node":
 		node, err := client.CoreV1().Nodes().Get(ctx, o.name, metav1.GetOptions{})
 		if err != nil {

@@ -24,6 +24,8 @@ const (
 type candidate struct {
 	pod        Pod
 	controller types.UID // "" without one
+	running    bool      // at least one of its containers runs
+	named      bool      // it was asked for by its name
 	reason     string    // why it cannot be captured; "" if it can
 }
 
@@ -41,19 +43,23 @@ func listPods(ctx context.Context, client kubernetes.Interface, namespace string
 	return pods, asking(err, "list", "pods", namespace)
 }
 
-// getPod returns the pod that was asked for by its name. Unlike a pod that was
-// selected by label, it can be captured while it is being deleted, for as long
-// as one of its containers runs: that is what the user wants to see then.
 func getPod(ctx context.Context, client kubernetes.Interface, namespace, name string) (candidate, error) {
 	pod, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return candidate{}, err
 	}
-	c := newCandidate(pod)
-	if c.reason == reasonDeleted && slices.ContainsFunc(pod.Status.ContainerStatuses, isRunning) {
+	return newCandidate(pod), nil
+}
+
+// byName returns c as a pod that was asked for by its name. Unlike one that was
+// selected in another way, it can be captured while it is being deleted, for as
+// long as one of its containers runs: that is what the user wants to see then.
+func (c candidate) byName() candidate {
+	c.named = true
+	if c.reason == reasonDeleted && c.running {
 		c.reason = ""
 	}
-	return c, nil
+	return c
 }
 
 func isRunning(s corev1.ContainerStatus) bool { return s.State.Running != nil }
@@ -72,7 +78,8 @@ func newCandidate(pod *corev1.Pod) candidate {
 			IPs:         podIPs(pod),
 			Containers:  containers(pod),
 		},
-		reason: unusable(pod),
+		running: slices.ContainsFunc(pod.Status.ContainerStatuses, isRunning),
+		reason:  unusable(pod),
 	}
 	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
 		c.controller = types.UID(shared(string(ref.UID)))

@@ -83,6 +83,7 @@ func (s Selection) assemble(answers []found) *Resolved {
 		}
 		return nodes[name]
 	}
+	named := make(map[string]bool)
 	r := &Resolved{Searched: s.String()}
 	for i, f := range answers {
 		for _, n := range f.nodes {
@@ -95,6 +96,9 @@ func (s Selection) assemble(answers []found) *Resolved {
 			} else {
 				node := at(c.pod.Node)
 				node.Pods = append(node.Pods, c.pod)
+				if c.named {
+					named["pod "+c.pod.String()] = true
+				}
 			}
 		}
 		r.Skipped = append(r.Skipped, f.skipped...)
@@ -106,11 +110,17 @@ func (s Selection) assemble(answers []found) *Resolved {
 		nodes[name].Pods = sortedPods(nodes[name].Pods)
 		r.Nodes = append(r.Nodes, *nodes[name])
 	}
-	slices.SortFunc(r.Skipped, func(a, b Skipped) int {
+	r.Skipped = sortedSkipped(r.Skipped, named)
+	return r
+}
+
+// sortedSkipped sorts what is skipped and keeps one of each, without the pods
+// that are captured because they were named as well.
+func sortedSkipped(skipped []Skipped, captured map[string]bool) []Skipped {
+	slices.SortFunc(skipped, func(a, b Skipped) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Reason, b.Reason))
 	})
-	r.Skipped = slices.Compact(r.Skipped)
-	return r
+	return slices.DeleteFunc(slices.Compact(skipped), func(s Skipped) bool { return captured[s.Target] })
 }
 
 // sortedPods sorts pods by name and keeps one of each.

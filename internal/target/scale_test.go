@@ -48,7 +48,7 @@ func largePod(i int) corev1.Pod {
 	}
 	pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "proxy", Image: strings.Repeat("registry/", 12)})
 	ip := fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
-	pod.Status.PodIP, pod.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}, {IP: fmt.Sprintf("fd00::%x:%x", i>>16, i&0xffff)}}
+	pod.Status.PodIP, pod.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}, {IP: fmt.Sprintf("fd00:%x::%x", i>>16+1, i&0xffff)}}
 	for range 5 {
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, Message: "it has been so for some time"})
 	}

@@ -161,7 +161,7 @@ func worldServices() []runtime.Object {
 		service("nobody", corev1.ServiceSpec{Selector: map[string]string{"app": "nobody"}}),
 		service("manual", corev1.ServiceSpec{}), service("bare", corev1.ServiceSpec{}),
 		service("ext", corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "db.example.com", Selector: map[string]string{"app": "web"}}),
-		slice("manual-1", "db-0", "gone"), slice("manual-2", "db-0", "web-1"),
+		slice("manual-1", "db-0", "gone"), slice("manual-2", "db-0", "web-1", "web-4"),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -34,13 +35,25 @@ func NodeArgv(m Machine, args ...string) []string {
 // (kubectl) first in PATH, and with kubectl's discovery cache inside the state,
 // so that it ends with the cluster.
 func (c *Cluster) Environment(env []string) []string {
-	path := c.Bin
+	ours := map[string]string{
+		"PATH":         c.Bin,
+		"KUBECONFIG":   c.Kubeconfig(),
+		"KUBECACHEDIR": filepath.Join(c.State, "kubectl-cache"),
+	}
+	var out []string
 	for _, entry := range env {
-		if rest, ok := strings.CutPrefix(entry, "PATH="); ok {
-			path = c.Bin + ":" + rest
+		name, value, _ := strings.Cut(entry, "=")
+		if name == "PATH" && value != "" {
+			ours["PATH"] = c.Bin + ":" + value
+		}
+		if _, ok := ours[name]; !ok {
+			out = append(out, entry)
 		}
 	}
-	return append(env, "PATH="+path, "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+c.State+"/kubectl-cache")
+	for name, value := range ours {
+		out = append(out, name+"="+value)
+	}
+	return out
 }
 
 // Command returns a command that runs args where the API server answers, with

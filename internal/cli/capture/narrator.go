@@ -140,12 +140,8 @@ func (n *narrator) failed(err error) {
 // is called.
 func (n *narrator) capturing(duration time.Duration, totals func() capture.Totals) (stop func()) {
 	text := func() string {
-		what := "capturing until Ctrl-C"
-		if duration > 0 {
-			what = "capturing " + shortDuration(duration)
-		}
 		t := totals()
-		return fmt.Sprintf("%s … %s packets, %s, %s lost", what, comma(t.Packets), humanize.Bytes(t.Bytes), comma(t.Lost))
+		return fmt.Sprintf("%s … %s packets, %s, %s lost", what(duration), comma(t.Packets), humanize.Bytes(t.Bytes), comma(t.Lost))
 	}
 	if n.quiet {
 		return func() {}
@@ -173,6 +169,21 @@ func (n *narrator) capturing(duration time.Duration, totals func() capture.Total
 		close(done)
 		<-ended
 	}
+}
+
+// began says that all collectors have been told to go. A terminal shows it
+// anyway.
+func (n *narrator) began(duration time.Duration) {
+	if n.width == 0 {
+		n.info(what(duration))
+	}
+}
+
+func what(duration time.Duration) string {
+	if duration == 0 {
+		return "capturing until Ctrl-C"
+	}
+	return "capturing " + shortDuration(duration)
 }
 
 // shortDuration is d without its zero parts: "10s", not "0h0m10s".

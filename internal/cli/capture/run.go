@@ -184,6 +184,9 @@ func (r *captureRun) capture(ctx context.Context) error {
 	result, err := merger.Run(context.WithoutCancel(ctx))
 	stopper.end()
 	running()
+	if err != nil && result.FileBytes == 0 {
+		return errors.Join(err, r.output.Discard()) // not even the header
+	}
 	for i, n := range started {
 		n.source = &result.Sources[i]
 		n.err = errors.Join(n.err, result.Sources[i].Err)

@@ -28,6 +28,7 @@ func (s *stopper) start(ctx context.Context, duration time.Duration) {
 			n.session.Close() // its stream then ends with an error that is told
 		}
 	})
+	s.run.narrator.began(duration)
 	var over <-chan time.Time
 	if duration > 0 {
 		timer := time.NewTimer(duration)

@@ -83,8 +83,6 @@ func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputE
 	return r.verdict(ctx, result, outputErr)
 }
 
-func (r *captureRun) output_() string { return r.createOptions.output }
-
 func (r *captureRun) print(text []byte) error {
 	_, err := r.streams.Out.Write(text)
 	return err

@@ -65,6 +65,8 @@ func (f *Flags) Cluster() (*Cluster, error) {
 	config.UserAgent = "kubectl-retina/" + version.Get().Version
 	// Every node costs a handful of requests, and the server has limits of its own.
 	config.QPS, config.Burst = 100, 200
+	// The server's warnings are about objects that the user did not write.
+	config.WarningHandler = rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, f.explain(err)

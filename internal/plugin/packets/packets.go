@@ -60,7 +60,7 @@ func (p *Plugin) open(spec *wire.PacketsSpec) error {
 	for _, ns := range pods {
 		p.netns = append(p.netns, ns)
 	}
-	if p.reader, err = newReader(p.kernel); err != nil {
+	if p.reader, err = newReader(p.kernel, spec.SnapLen); err != nil {
 		return err
 	}
 	for _, target := range spec.Targets {

@@ -19,15 +19,16 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
+	"github.com/kubectl-retina/kubectl-retina/internal/vethtest"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 var hooks = []string{"tcx", "clsact"}
 
-func specFor(hook string, pods ...*fakePod) *wire.PacketsSpec {
+func specFor(hook string, pods ...*vethtest.Pod) *wire.PacketsSpec {
 	spec := &wire.PacketsSpec{SnapLen: wire.MaxSnapLen, RingBytes: 8 << 20, Hook: hook}
 	for i, p := range pods {
-		spec.Targets = append(spec.Targets, wire.Target{ID: uint32(i), Name: "pod test/" + p.uid, PodUID: p.uid})
+		spec.Targets = append(spec.Targets, wire.Target{ID: uint32(i), Name: "pod test/" + p.UID, PodUID: p.UID})
 	}
 	return spec
 }
@@ -53,7 +54,7 @@ func (p packet) udpPort(port uint16) ([]byte, bool) {
 // finish stops the plugin and returns everything that it has captured.
 func finish(t testing.TB, p *packets.Plugin) ([]packet, []wire.InterfaceStats) {
 	t.Helper()
-	must(t, p.Stop())
+	vethtest.Must(t, p.Stop())
 	var all []packet
 	stats, err := p.Drain(nil, func(payload []byte) error {
 		_, blocks, err := wire.ParsePackets(payload)
@@ -63,14 +64,14 @@ func finish(t testing.TB, p *packets.Plugin) ([]packet, []wire.InterfaceStats) {
 		all = append(all, parse(t, blocks)...)
 		return nil
 	})
-	must(t, err)
+	vethtest.Must(t, err)
 	return all, stats
 }
 
 func open(t testing.TB, spec *wire.PacketsSpec) *packets.Plugin {
 	t.Helper()
 	p, err := packets.Open(spec)
-	must(t, err)
+	vethtest.Must(t, err)
 	t.Cleanup(func() { p.Close() })
 	if failed := p.Ready().Failed; len(failed) > 0 {
 		t.Fatalf("not attached: %+v", failed)
@@ -81,26 +82,26 @@ func open(t testing.TB, spec *wire.PacketsSpec) *packets.Plugin {
 func TestCapturesBothDirectionsWhole(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
-			pod := newPod(t)
-			out := udp(t, pod.ns, "192.0.2.1:4001", "192.0.2.2:4002")
-			in := udp(t, pod.peer, "[2001:db8::2]:4003", "[2001:db8::1]:4004")
+			pod := vethtest.NewPod(t)
+			out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
+			in := vethtest.UDP(t, pod.Peer, "[2001:db8::2]:4003", "[2001:db8::1]:4004")
 			p := open(t, specFor(hook, pod))
 			if got := p.Ready().Interfaces[0]; got.Name != "eth0" || got.Hook != hook || got.LinkType != wire.LinkTypeEthernet || got.MTU != 1500 || got.MAC == "" {
 				t.Errorf("interface is described as %+v", got)
 			}
 			_, err := out.Write([]byte("before go"))
-			must(t, err)
-			must(t, p.Go())
+			vethtest.Must(t, err)
+			vethtest.Must(t, p.Go())
 			before := time.Now()
 			var sent [][]byte
 			for size := range 1473 { // up to the MTU, each size class boundary included
 				payload := bytes.Repeat([]byte{byte(size)}, size)
 				_, err := out.Write(payload)
-				must(t, err)
+				vethtest.Must(t, err)
 				sent = append(sent, payload)
 			}
 			_, err = in.Write([]byte("hello six"))
-			must(t, err)
+			vethtest.Must(t, err)
 			after := time.Now()
 			got, stats := finish(t, p)
 
@@ -127,14 +128,14 @@ func TestCapturesBothDirectionsWhole(t *testing.T) {
 }
 
 func TestSnapLenKeepsTheOriginalLength(t *testing.T) {
-	pod := newPod(t)
-	out := udp(t, pod.ns, "192.0.2.1:4001", "192.0.2.2:4002")
+	pod := vethtest.NewPod(t)
+	out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
 	spec := specFor("tcx", pod)
 	spec.SnapLen = 60
 	p := open(t, spec)
-	must(t, p.Go())
+	vethtest.Must(t, p.Go())
 	_, err := out.Write(make([]byte, 1000))
-	must(t, err)
+	vethtest.Must(t, err)
 	got, _ := finish(t, p)
 	for _, g := range got {
 		if g.wireLen == 14+20+8+1000 {
@@ -148,16 +149,16 @@ func TestSnapLenKeepsTheOriginalLength(t *testing.T) {
 }
 
 func TestLostPacketsAreCounted(t *testing.T) {
-	pod := newPod(t)
-	out := udp(t, pod.ns, "192.0.2.1:4001", "192.0.2.2:4002")
+	pod := vethtest.NewPod(t)
+	out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
 	spec := specFor("", pod)
 	spec.RingBytes = wire.MinRingBytes
 	p := open(t, spec)
-	must(t, p.Go())
+	vethtest.Must(t, p.Go())
 	const sent = 3000 // x 1400 bytes does not fit into 1 MiB
 	for range sent {
 		_, err := out.Write(make([]byte, 1400))
-		must(t, err)
+		vethtest.Must(t, err)
 	}
 	got, stats := finish(t, p)
 	s := stats[0]
@@ -167,8 +168,8 @@ func TestLostPacketsAreCounted(t *testing.T) {
 }
 
 func TestEachPodHasItsOwnPacketsOnly(t *testing.T) {
-	a, b := newPod(t), newPod(t)
-	a.addInterface(t)
+	a, b := vethtest.NewPod(t), vethtest.NewPod(t)
+	a.AddInterface(t)
 	p := open(t, specFor("", a, b))
 	names := map[uint32]string{}
 	for _, i := range p.Ready().Interfaces {
@@ -177,10 +178,10 @@ func TestEachPodHasItsOwnPacketsOnly(t *testing.T) {
 	if len(names) != 3 { // a: eth0 and eth1, whose other end is down; b: eth0
 		t.Fatalf("interfaces %v", names)
 	}
-	must(t, p.Go())
-	for i, pod := range []*fakePod{a, b} {
-		_, err := udp(t, pod.ns, "192.0.2.1:4001", "192.0.2.2:4002").Write([]byte{byte(i)})
-		must(t, err)
+	vethtest.Must(t, p.Go())
+	for i, pod := range []*vethtest.Pod{a, b} {
+		_, err := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002").Write([]byte{byte(i)})
+		vethtest.Must(t, err)
 	}
 	got, _ := finish(t, p)
 	seen := map[string]string{}
@@ -195,11 +196,13 @@ func TestEachPodHasItsOwnPacketsOnly(t *testing.T) {
 }
 
 func TestVLANTagIsPutBack(t *testing.T) {
-	pod := newPod(t)
-	p := open(t, specFor("", pod))
-	must(t, p.Go())
+	pod := vethtest.NewPod(t)
+	spec := specFor("", pod)
+	spec.SnapLen = 50
+	p := open(t, spec)
+	vethtest.Must(t, p.Go())
 	frame := []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x81\x00\x60\x2a\x88\xb5tagged, and long enough for Ethernet's minimum of sixty bytes")
-	sendRaw(t, pod.peer, frame)
+	vethtest.SendRaw(t, pod.Peer, frame)
 	got, _ := finish(t, p)
 	tagged := 0
 	for _, g := range got {
@@ -207,7 +210,7 @@ func TestVLANTagIsPutBack(t *testing.T) {
 			continue
 		}
 		tagged++
-		if !bytes.Equal(g.data, frame) || int(g.wireLen) != len(frame) {
+		if !bytes.Equal(g.data, frame[:50]) || int(g.wireLen) != len(frame) {
 			t.Errorf("sent %x\ngot  %x, %d bytes on the wire", frame, g.data, g.wireLen)
 		}
 	}
@@ -217,16 +220,16 @@ func TestVLANTagIsPutBack(t *testing.T) {
 }
 
 func TestVanishedInterfaceIsNoticed(t *testing.T) {
-	pod := newPod(t)
-	out := udp(t, pod.ns, "192.0.2.1:4001", "192.0.2.2:4002")
+	pod := vethtest.NewPod(t)
+	out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
 	p := open(t, specFor("", pod))
-	must(t, p.Go())
+	vethtest.Must(t, p.Go())
 	_, err := out.Write([]byte("last words"))
-	must(t, err)
+	vethtest.Must(t, err)
 	if gone, all, err := p.Gone(); err != nil || len(gone) != 0 || all {
 		t.Fatalf("gone %v all %v err %v while it is there", gone, all, err)
 	}
-	must(t, pod.ns.Do(func() error {
+	vethtest.Must(t, pod.Netns.Do(func() error {
 		link, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err
@@ -241,15 +244,15 @@ func TestVanishedInterfaceIsNoticed(t *testing.T) {
 	if !slices.ContainsFunc(got, func(g packet) bool { return bytes.Contains(g.data, []byte("last words")) }) || stats[0].Captured == 0 {
 		t.Errorf("%d packets, stats %+v: what was captured before is missing", len(got), stats)
 	}
-	must(t, p.Close())
+	vethtest.Must(t, p.Close())
 }
 
 func TestTargetsThatCannotBeCaptured(t *testing.T) {
-	pod := newPod(t)
-	uid := newUID(t)
-	spec := specFor("", pod, &fakePod{uid: uid})
+	pod := vethtest.NewPod(t)
+	uid := vethtest.NewUID(t)
+	spec := specFor("", pod, &vethtest.Pod{UID: uid})
 	p, err := packets.Open(spec)
-	must(t, err)
+	vethtest.Must(t, err)
 	defer p.Close()
 	if f := p.Ready().Failed; len(f) != 1 || f[0].Target != 1 || !strings.Contains(f[0].Cause, "no process of the pod") || f[0].Hint == "" {
 		t.Errorf("failed: %+v", f)
@@ -261,12 +264,12 @@ func TestTargetsThatCannotBeCaptured(t *testing.T) {
 }
 
 func TestHostNetworkPodIsNamedAsSuch(t *testing.T) {
-	needRoot(t)
-	uid := newUID(t)
-	fd := cgroupFD(t, "pod"+uid)
-	processInOwnNetns(t, fd)
-	p, err := packets.Open(specFor("", &fakePod{uid: uid}))
-	must(t, err)
+	vethtest.NeedRoot(t)
+	uid := vethtest.NewUID(t)
+	fd := vethtest.CgroupFD(t, "pod"+uid)
+	vethtest.ProcessHere(t, fd)
+	p, err := packets.Open(specFor("", &vethtest.Pod{UID: uid}))
+	vethtest.Must(t, err)
 	defer p.Close()
 	if f := p.Ready().Failed; len(f) != 1 || !f[0].HostNetwork {
 		t.Errorf("failed: %+v", f)
@@ -274,11 +277,11 @@ func TestHostNetworkPodIsNamedAsSuch(t *testing.T) {
 }
 
 func TestExcludedFlowIsCountedApart(t *testing.T) {
-	pod := newPod(t)
+	pod := vethtest.NewPod(t)
 	spec := &wire.PacketsSpec{SnapLen: 1500, RingBytes: 8 << 20, Targets: []wire.Target{{Name: "node test", Node: true}}}
 	var p *packets.Plugin
 	// A node target is the netns that the collector runs in.
-	must(t, pod.ns.Do(func() (err error) {
+	vethtest.Must(t, pod.Netns.Do(func() (err error) {
 		p, err = packets.Open(spec)
 		return err
 	}))
@@ -286,15 +289,15 @@ func TestExcludedFlowIsCountedApart(t *testing.T) {
 	if got := p.Ready().Interfaces; len(got) != 1 || got[0].Name != "eth0" {
 		t.Fatalf("the node's interfaces are %+v", got)
 	}
-	own, other := tcp(t, pod, "192.0.2.1:0", "192.0.2.2:7001"), tcp(t, pod, "[2001:db8::1]:0", "[2001:db8::2]:7002")
-	must(t, p.ExcludeFlows([]packets.Flow{{Local: local(own), Remote: remote(own)}}))
-	must(t, p.Go())
+	own, other := vethtest.TCP(t, pod, "192.0.2.1:0", "192.0.2.2:7001"), vethtest.TCP(t, pod, "[2001:db8::1]:0", "[2001:db8::2]:7002")
+	vethtest.Must(t, p.ExcludeFlows([]packets.Flow{{Local: vethtest.Local(own), Remote: vethtest.Remote(own)}}))
+	vethtest.Must(t, p.Go())
 	for _, conn := range []net.Conn{own, other} {
-		_, err := fmt.Fprintf(conn, "to port %d", remote(conn).Port())
-		must(t, err)
+		_, err := fmt.Fprintf(conn, "to port %d", vethtest.Remote(conn).Port())
+		vethtest.Must(t, err)
 		reply := make([]byte, 4)
 		_, err = io.ReadFull(conn, reply)
-		must(t, err)
+		vethtest.Must(t, err)
 	}
 	got, stats := finish(t, p)
 	found := map[string]bool{}
@@ -331,16 +334,16 @@ func TestCarriers(t *testing.T) {
 func TestLeavesOthersFiltersAlone(t *testing.T) {
 	for _, priority := range []string{"10", "1"} {
 		t.Run("priority "+priority, func(t *testing.T) {
-			pod := newPod(t)
-			pod.tc(t, "qdisc add dev eth0 clsact")
-			pod.tc(t, "filter add dev eth0 egress protocol ip prio "+priority+" u32 match ip dport 4002 0xffff flowid 1:1")
+			pod := vethtest.NewPod(t)
+			pod.TC(t, "qdisc add dev eth0 clsact")
+			pod.TC(t, "filter add dev eth0 egress protocol ip prio "+priority+" u32 match ip dport 4002 0xffff flowid 1:1")
 			before := attached(t, pod)
 			first, second := open(t, specFor("clsact", pod)), open(t, specFor("clsact", pod))
-			must(t, first.Go())
-			must(t, second.Go())
+			vethtest.Must(t, first.Go())
+			vethtest.Must(t, second.Go())
 			for _, port := range []string{"4002", "4005"} {
-				_, err := udp(t, pod.ns, "192.0.2.1:0", "192.0.2.2:"+port).Write([]byte("to port " + port))
-				must(t, err)
+				_, err := vethtest.UDP(t, pod.Netns, "192.0.2.1:0", "192.0.2.2:"+port).Write([]byte("to port " + port))
+				vethtest.Must(t, err)
 			}
 			for i, p := range []*packets.Plugin{first, second} {
 				got, _ := finish(t, p)
@@ -354,7 +357,7 @@ func TestLeavesOthersFiltersAlone(t *testing.T) {
 				if warned := len(p.Ready().Warnings) > 0; warned != (priority == "1") {
 					t.Errorf("warnings %v", p.Ready().Warnings)
 				}
-				must(t, p.Close())
+				vethtest.Must(t, p.Close())
 			}
 			if after := attached(t, pod); after != before {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
@@ -366,14 +369,14 @@ func TestLeavesOthersFiltersAlone(t *testing.T) {
 func TestLeavesNothing(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
-			pod := newPod(t)
+			pod := vethtest.NewPod(t)
 			before := attached(t, pod)
 			first, second := open(t, specFor(hook, pod)), open(t, specFor(hook, pod))
 			if attached(t, pod) == before {
 				t.Error("nothing shows while two captures are attached: this test sees nothing")
 			}
-			must(t, first.Close())
-			must(t, second.Close())
+			vethtest.Must(t, first.Close())
+			vethtest.Must(t, second.Close())
 			if after := attached(t, pod); after != before {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
@@ -382,13 +385,13 @@ func TestLeavesNothing(t *testing.T) {
 }
 
 func TestSweepRemovesFiltersOfKilledCollectors(t *testing.T) {
-	pod := newPod(t)
+	pod := vethtest.NewPod(t)
 	before := attached(t, pod)
 	crashWithFilters(t, pod)
 	if attached(t, pod) == before {
 		t.Fatal("the killed process left nothing: this test tests nothing")
 	}
-	must(t, packets.Sweep("/proc"))
+	vethtest.Must(t, packets.Sweep("/proc"))
 	if after := attached(t, pod); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
@@ -399,7 +402,7 @@ func parse(t testing.TB, blocks []byte) []packet {
 	var all []packet
 	for len(blocks) > 0 {
 		p, rest, err := pcapng.NextPacket(blocks)
-		must(t, err)
+		vethtest.Must(t, err)
 		all = append(all, packet{
 			iface: p.Interface(), at: time.Unix(0, p.TimeNS()), out: p.Flags()&3 == pcapng.FlagOutbound,
 			wireLen: p.WireLen(), data: slices.Clone(p.Data()),

@@ -27,13 +27,15 @@ const (
 	// and reading the clock.
 	disorder = 2 * time.Millisecond
 	// recount is how often the kernel's counters are summed while capturing.
-	recount   = 250 * time.Millisecond
-	recordLen = int(unsafe.Sizeof(bpf.PacketsRecord{}))
+	recount    = 250 * time.Millisecond
+	vlanTagLen = 4
+	recordLen  = int(unsafe.Sizeof(bpf.PacketsRecord{}))
 )
 
 // reader turns the ring buffer into packet blocks.
 type reader struct {
 	kernel   *kernel
+	snapLen  uint32
 	ring     *ringbuf.Reader
 	record   ringbuf.Record
 	clock    wallClock
@@ -42,12 +44,12 @@ type reader struct {
 	counted  int64 // monotonic ns of totals
 }
 
-func newReader(k *kernel) (*reader, error) {
+func newReader(k *kernel, snapLen uint32) (*reader, error) {
 	ring, err := ringbuf.NewReader(k.maps.Ring)
 	if err != nil {
 		return nil, fmt.Errorf("map ring buffer: %w", err)
 	}
-	return &reader{kernel: k, ring: ring, captured: make([]uint64, maxInterfaces)}, nil
+	return &reader{kernel: k, snapLen: snapLen, ring: ring, captured: make([]uint64, maxInterfaces)}, nil
 }
 
 // Close unmaps the ring buffer.
@@ -104,8 +106,9 @@ func (r *reader) block(payload, sample []byte, interfaces int) ([]byte, int64, e
 	id, flags := uint32(record.InterfaceId), uint32(record.Direction)
 	if record.VlanTpid != 0 {
 		// The kernel keeps an outer tag beside the packet (skb->vlan_tci);
-		// on the wire it was inside.
-		payload = pcapng.AppendEPBVLAN(payload, id, at+r.clock.offset, record.CapLen, record.WireLen, flags, data, record.VlanTpid, record.VlanTci)
+		// on the wire it was inside, and it counts for the snaplen.
+		capLen := min(record.CapLen, r.snapLen-vlanTagLen)
+		payload = pcapng.AppendEPBVLAN(payload, id, at+r.clock.offset, capLen, record.WireLen, flags, data, record.VlanTpid, record.VlanTci)
 	} else {
 		payload = pcapng.AppendEPB(payload, id, at+r.clock.offset, record.CapLen, record.WireLen, flags, data)
 	}

@@ -1,0 +1,96 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// tcpdump is a running tcpdump with its defaults.
+type tcpdump struct {
+	cmd    *exec.Cmd
+	stderr *bufio.Reader
+	file   string
+}
+
+// beginTcpdump returns when it captures.
+func beginTcpdump(ctx context.Context, p *pod, file string) (capturer, error) {
+	// It would change to a user that may not write here.
+	argv := p.argv(0, "tcpdump", "-i", "eth0", "-w", file, "-Z", "root")
+	t := &tcpdump{cmd: command(ctx, argv[0], argv[1:]...), file: file}
+	stderr, err := t.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	t.stderr = bufio.NewReader(stderr)
+	if err := t.cmd.Start(); err != nil {
+		return nil, err
+	}
+	var said strings.Builder
+	for !strings.Contains(said.String(), "listening on") {
+		line, err := t.stderr.ReadString('\n')
+		said.WriteString(line)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("tcpdump: %s", said.String()), t.cmd.Wait())
+		}
+	}
+	return t, nil
+}
+
+func (t *tcpdump) stop(context.Context) (captured, error) {
+	err := t.cmd.Process.Signal(os.Interrupt)
+	said, readErr := io.ReadAll(t.stderr)
+	if err := errors.Join(err, readErr, t.cmd.Wait()); err != nil {
+		return captured{}, err
+	}
+	c := captured{cpu: cpuTime(t.cmd)}
+	for line := range strings.Lines(string(said)) {
+		var n uint64
+		switch _, err := fmt.Sscan(line, &n); {
+		case err != nil:
+		case strings.Contains(line, "captured"):
+			c.kept = n
+		case strings.Contains(line, "received by filter"):
+			c.seen = n
+		}
+	}
+	held, err := countPcap(t.file)
+	if err == nil && held != c.kept {
+		err = fmt.Errorf("tcpdump captured %d packets, its file holds %d", c.kept, held)
+	}
+	return c, err
+}
+
+// countPcap counts the packets of a pcap file (draft-ietf-opsawg-pcap) that this
+// machine has written.
+func countPcap(path string) (packets uint64, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	r := bufio.NewReaderSize(file, 1<<20)
+	if _, err := r.Discard(24); err != nil {
+		return 0, err
+	}
+	var header [16]byte
+	for {
+		if _, err := io.ReadFull(r, header[:]); errors.Is(err, io.EOF) {
+			return packets, nil
+		} else if err != nil {
+			return packets, err
+		}
+		if _, err := r.Discard(int(binary.NativeEndian.Uint32(header[8:]))); err != nil {
+			return packets, err
+		}
+		packets++
+	}
+}
