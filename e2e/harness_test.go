@@ -237,7 +237,8 @@ func kubectl(t testing.TB, args ...string) string {
 	return run(t, the.Command(context.Background(), append([]string{"kubectl"}, args...)...))
 }
 
-// apply creates objects and deletes them at the end of the test.
+// apply creates objects and deletes them at the end of the test, without
+// waiting: names are unique.
 func apply(t testing.TB, manifest string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "manifest.yaml")
@@ -246,7 +247,7 @@ func apply(t testing.TB, manifest string) {
 	}
 	kubectl(t, "apply", "-f", file)
 	t.Cleanup(func() {
-		cmd := the.Command(context.Background(), "kubectl", "delete", "-f", file, "--ignore-not-found", "--wait=true", "--grace-period=1", "--timeout=60s")
+		cmd := the.Command(context.Background(), "kubectl", "delete", "-f", file, "--ignore-not-found", "--wait=false", "--grace-period=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}

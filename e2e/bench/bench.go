@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
@@ -94,9 +96,20 @@ func outputOf(cmd *exec.Cmd) (string, error) {
 	return "", fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err)
 }
 
-// cpuTime is what an ended process has used.
+// cpuTime is what an ended process has used, user and system.
 func cpuTime(cmd *exec.Cmd) time.Duration {
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+}
+
+// cpuTimeNow is what a running process has used so far. The clock's number is as
+// clock_getcpuclockid(3) makes it.
+func cpuTimeNow(cmd *exec.Cmd) (time.Duration, error) {
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var used unix.Timespec
+	if err := unix.ClockGettime(int32(^cmd.Process.Pid<<3|scheduled), &used); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", cmd.Process.Pid, err)
+	}
+	return time.Duration(used.Nano()), nil
 }
 
 // sleep waits, unless ctx ends before.

@@ -27,7 +27,8 @@ type collector struct {
 	say     *wire.Writer
 	hear    *wire.Reader
 	buf     []byte
-	packets uint64 // heard so far
+	packets uint64        // heard so far
+	start   time.Duration // CPU time until it captured
 	close   func() error
 
 	exited chan struct{}
@@ -92,6 +93,9 @@ func (c *collector) begin(podUID string) error {
 	if err == nil {
 		_, err = c.await(wire.KindPackets)
 	}
+	if err == nil {
+		c.start, err = cpuTimeNow(c.cmd)
+	}
 	if err != nil {
 		return errors.Join(err, c.abandon())
 	}
@@ -131,7 +135,7 @@ func (c *collector) stop(context.Context) (captured, error) {
 	}
 	<-c.exited
 	result, err := c.end()
-	result.cpu = cpuTime(c.cmd)
+	result.cpu = cpuTime(c.cmd) - c.start
 	return result, errors.Join(c.err, err, c.close())
 }
 

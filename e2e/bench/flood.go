@@ -27,7 +27,7 @@ type capturer interface {
 // captured is what came of one capture.
 type captured struct {
 	seen, kept uint64        // packets
-	cpu        time.Duration // of the capturing process, user and system, from its start to its end
+	cpu        time.Duration // of the capturing process, from the moment that it captured
 }
 
 // A way is a way to capture a flood.

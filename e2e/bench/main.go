@@ -87,9 +87,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	errs = append(errs, b.close())
-	if o.json {
+	switch {
+	case len(report.Rows) == 0:
+	case o.json:
 		errs = append(errs, report.writeJSON(stdout))
-	} else {
+	default:
 		errs = append(errs, report.writeTable(stdout))
 	}
 	return errors.Join(errs...)

@@ -8,15 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
-
-	"golang.org/x/net/ipv4"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
 )
@@ -127,44 +123,4 @@ func (p *pod) close() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-const (
-	// frameLen is the length of the flood's Ethernet frames: the shortest that
-	// Ethernet has, its checksum aside.
-	frameLen   = 64
-	payloadLen = frameLen - 14 - 20 - 8 // headers of Ethernet, IPv4 and UDP
-	floodPort  = "192.0.2.2:9"
-	batch      = 64 // frames in one system call
-)
-
-// flood sends frames from the pod as fast as it can for a while, to a socket
-// that nobody reads, and returns how many were sent and how long that took.
-func (p *pod) flood(ctx context.Context, d time.Duration) (sent uint64, took time.Duration, err error) {
-	var sink net.PacketConn
-	var conn net.Conn
-	err = errors.Join(
-		p.processes[1].netns.Do(func() (err error) { sink, err = net.ListenPacket("udp4", floodPort); return err }),
-		p.processes[0].netns.Do(func() (err error) { conn, err = net.Dial("udp4", floodPort); return err }),
-	)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer sink.Close()
-	defer conn.Close()
-	messages := make([]ipv4.Message, batch)
-	for i := range messages {
-		messages[i].Buffers = [][]byte{make([]byte, payloadLen)}
-	}
-	sender := ipv4.NewPacketConn(conn.(net.PacketConn))
-	start := time.Now()
-	for took < d && ctx.Err() == nil {
-		n, err := sender.WriteBatch(messages, 0)
-		if err != nil {
-			return sent, took, fmt.Errorf("flood: %w", err)
-		}
-		sent += uint64(n)
-		took = time.Since(start)
-	}
-	return sent, took, ctx.Err()
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 )
 
 // tcpdump is a running tcpdump with its defaults.
@@ -19,6 +20,7 @@ type tcpdump struct {
 	cmd    *exec.Cmd
 	stderr *bufio.Reader
 	file   string
+	start  time.Duration // CPU time until it captured
 }
 
 // beginTcpdump returns when it captures.
@@ -42,7 +44,8 @@ func beginTcpdump(ctx context.Context, p *pod, file string) (capturer, error) {
 			return nil, errors.Join(fmt.Errorf("tcpdump: %s", said.String()), t.cmd.Wait())
 		}
 	}
-	return t, nil
+	t.start, err = cpuTimeNow(t.cmd)
+	return t, err
 }
 
 func (t *tcpdump) stop(context.Context) (captured, error) {
@@ -51,7 +54,7 @@ func (t *tcpdump) stop(context.Context) (captured, error) {
 	if err := errors.Join(err, readErr, t.cmd.Wait()); err != nil {
 		return captured{}, err
 	}
-	c := captured{cpu: cpuTime(t.cmd)}
+	c := captured{cpu: cpuTime(t.cmd) - t.start}
 	for line := range strings.Lines(string(said)) {
 		var n uint64
 		switch _, err := fmt.Sscan(line, &n); {

@@ -5,6 +5,7 @@ package collector
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
@@ -92,32 +93,24 @@ func (c *capture) wait(ctx context.Context, proceed <-chan struct{}, failed <-ch
 // pump captures until wait says why not to go on. Reading the ring and writing
 // the stream overlap.
 func (c *capture) pump(ctx context.Context) (string, error) {
-	done := make(chan struct{})
+	done, allGone := make(chan struct{}), make(chan struct{})
 	free, full := make(chan []byte, buffers), make(chan []byte, buffers)
 	for range buffers {
 		free <- make([]byte, packets.FrameCapacity)
 	}
-	read, written := make(chan error, 1), make(chan error, 1)
-	allGone := make(chan struct{})
-	go func() {
-		defer close(full)
-		read <- c.fill(free, full, allGone, done)
-	}()
-	go func() { written <- c.empty(full, free) }()
-
 	failed := make(chan error, 2)
-	go func() {
-		if err := <-read; err != nil {
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer close(full)
+		if err := c.fill(free, full, allGone, done); err != nil {
 			failed <- err
 		}
-		close(read)
-	}()
-	go func() {
-		if err := <-written; err != nil {
+	})
+	both.Go(func() {
+		if err := c.empty(full, free); err != nil {
 			failed <- fmt.Errorf("%w: write to the stream: %w", errUnheard, err)
 		}
-		close(written)
-	}()
+	})
 	reason, err := c.wait(ctx, allGone, failed)
 	close(done)
 	if err != nil {
@@ -126,9 +119,7 @@ func (c *capture) pump(ctx context.Context) (string, error) {
 	if reason == "" {
 		reason = wire.EndGone
 	}
-	// What was read goes out before what Drain will find.
-	<-read
-	<-written
+	both.Wait() // what was read goes out before what Drain will find
 	select {
 	case err := <-failed:
 		return "", err

@@ -114,7 +114,9 @@ func endSessions(self *os.File) error {
 		// It may have ended since; there is nothing to do about it then.
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
-	for deadline := time.Now().Add(lastWords); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(lastWords); time.Now().Before(deadline); <-tick.C {
 		if busy, err := inSession(self); err != nil || !busy {
 			return err
 		}

@@ -67,8 +67,10 @@ func (r *run) burst(size int) ([]packets.Flow, error) {
 	if err := r.send.frame(wire.KindBurst, make([]byte, size)); err != nil {
 		return nil, err
 	}
+	tick := time.NewTicker(settle)
+	defer tick.Stop()
 	for deadline := time.Now().Add(burstLimit); ; {
-		time.Sleep(settle)
+		<-tick.C
 		after, err := packets.Sockets()
 		if err != nil {
 			return nil, err

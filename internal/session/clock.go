@@ -56,6 +56,8 @@ const quickPings = 4
 // A clockEstimate turns pings and pongs into a Clock. It may be used
 // concurrently.
 type clockEstimate struct {
+	measured chan struct{} // closed at the first pong
+
 	mu    sync.Mutex
 	sent  map[uint64]time.Time // pings not yet answered, by sequence number
 	seq   uint64
@@ -64,7 +66,7 @@ type clockEstimate struct {
 }
 
 func newClockEstimate() *clockEstimate {
-	return &clockEstimate{sent: make(map[uint64]time.Time)}
+	return &clockEstimate{measured: make(chan struct{}), sent: make(map[uint64]time.Time)}
 }
 
 // ping notes a ping sent at now and returns its sequence number.
@@ -91,13 +93,16 @@ func (c *clockEstimate) pong(seq uint64, nodeNS int64, now time.Time) int {
 		c.best = Clock{Offset: time.Duration(nodeNS - sent.Add(trip/2).UnixNano()), Uncertainty: trip / 2}
 	}
 	c.pongs++
+	if c.pongs == 1 {
+		close(c.measured)
+	}
 	return c.pongs
 }
 
 // clock returns the best estimate so far: the one with the shortest round
-// trip. ok is false when there is none.
-func (c *clockEstimate) clock() (best Clock, ok bool) {
+// trip. It says nothing before measured is closed.
+func (c *clockEstimate) clock() Clock {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.best, c.pongs > 0
+	return c.best
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -17,12 +18,16 @@ const exitKilled = 128 + 9
 
 // explain adds to the error that cut a stream what Kubernetes knows of the pod
 // and the node, and what the collector has said on its standard error. Other
-// errors explain themselves.
+// errors, and the end of the run, explain themselves.
 func (s *Session) explain(err error) error {
-	if !errors.Is(err, wire.ErrCut) || errors.Is(err, errClosed) {
+	if !errors.Is(err, wire.ErrCut) || errors.Is(err, errClosed) || s.run.ctx.Err() != nil {
 		return err
 	}
-	why := s.cause(err)
+	var why error
+	var exit exec.CodeExitError
+	if !errors.As(err, &exit) || exit.Code == exitKilled { // else it ended by itself
+		why = s.cause()
+	}
 	hinted := hint.Of(why)
 	if why != nil {
 		err = fmt.Errorf("%w: %w", why, err)
@@ -36,13 +41,9 @@ func (s *Session) explain(err error) error {
 	return err
 }
 
-// cause waits a moment for Kubernetes to say why the stream was cut. Nil: it
-// does not know.
-func (s *Session) cause(err error) error {
-	var exit exec.CodeExitError
-	if errors.As(err, &exit) && exit.Code != exitKilled {
-		return nil // it ended itself
-	}
+// cause waits a moment for Kubernetes to say why the collector is no more.
+// Nil: it does not know.
+func (s *Session) cause() error {
 	patience := time.NewTimer(explainTimeout)
 	defer patience.Stop()
 	for {
@@ -59,7 +60,7 @@ func (s *Session) cause(err error) error {
 			}
 			return view.complaint()
 		case <-s.run.ctx.Done():
-			return nil
+			return context.Cause(s.run.ctx)
 		}
 	}
 }

@@ -127,22 +127,24 @@ func TestClockEstimate(t *testing.T) {
 	start := time.Date(2026, 11, 22, 16, 0, 0, 0, time.UTC)
 	at := func(d time.Duration) int64 { return start.Add(d).UnixNano() }
 	c := newClockEstimate()
-	if _, ok := c.clock(); ok {
+	select {
+	case <-c.measured:
 		t.Error("a clock without a measurement")
+	default:
 	}
 	slow, quick, lost := c.ping(start), c.ping(start.Add(ms)), c.ping(start.Add(2*ms))
 	if n := c.pong(lost+1, 0, start); n != 0 {
 		t.Error("an answer to nothing counts")
 	}
 	c.pong(slow, at(9*ms+time.Second), start.Add(10*ms)) // 10 ms there and back, answered late
-	if got, _ := c.clock(); got != (Clock{Offset: time.Second + 4*ms, Uncertainty: 5 * ms}) {
+	if got := c.clock(); got != (Clock{Offset: time.Second + 4*ms, Uncertainty: 5 * ms}) {
 		t.Errorf("after a slow pong: %+v", got)
 	}
 	if n := c.pong(quick, at(2*ms+time.Second), start.Add(3*ms)); n != 2 {
 		t.Errorf("%d pongs", n)
 	}
 	want := Clock{Offset: time.Second, Uncertainty: ms}
-	if got, _ := c.clock(); got != want {
+	if got := c.clock(); got != want {
 		t.Errorf("after a quick pong: %+v, want %+v", got, want)
 	}
 	if n := c.pong(quick, at(time.Hour), start.Add(3*ms)); n != 2 {

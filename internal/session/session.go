@@ -57,21 +57,37 @@ func (s *start) connect(ctx context.Context, spec wire.Spec) (*Session, error) {
 	r.tasks.Go(session.stream.tasks.Wait)
 	unlink := context.AfterFunc(ctx, func() { session.stream.cancel(context.Cause(ctx)) })
 	err := session.handshake(s, spec)
-	unlink()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if err == nil {
+		r.tasks.Go(session.hold)
+		err = session.firstPong()
 	}
-	if err != nil {
+	unlink()
+	if err = ended(ctx, err); err != nil {
 		err = session.explain(err)
 		session.stream.close()
 		return nil, err
 	}
 	session.readyAfter = time.Since(s.began)
-	r.tasks.Go(session.hold)
 	return session, nil
 }
 
-// handshake reads until the collector is ready and its clock has been seen.
+// firstPong waits until something is known of the node's clock. The first ping
+// was sent before the collector began to attach, so it rarely waits.
+func (s *Session) firstPong() error {
+	select {
+	case <-s.stream.clocks.measured:
+		return nil
+	case <-s.stream.done:
+		for f := range s.held {
+			if f.err != nil && !errors.Is(f.err, io.EOF) {
+				return f.err
+			}
+		}
+		return errors.New("collector ended as soon as it was ready")
+	}
+}
+
+// handshake reads until the collector is ready.
 func (s *Session) handshake(start *start, spec wire.Spec) error {
 	late := time.AfterFunc(helloTimeout, func() {
 		s.stream.cancel(fmt.Errorf("collector has not said hello after %s", helloTimeout))
@@ -160,10 +176,7 @@ func (s *Session) ReadyAfter() time.Duration { return s.readyAfter }
 
 // Clock returns the best measurement of the node's clock so far. It gets
 // better while frames are read.
-func (s *Session) Clock() Clock {
-	c, _ := s.stream.clocks.clock()
-	return c
-}
+func (s *Session) Clock() Clock { return s.stream.clocks.clock() }
 
 // Go makes the collector send what it captures from now on. It returns when
 // that is about to be sent, and may be called concurrently with ReadFrame.
@@ -210,6 +223,11 @@ func (s *Session) nextFrame(buf []byte) (wire.Kind, []byte, error) {
 	}
 	return s.stream.readFrame(buf)
 }
+
+// Cause returns what Kubernetes knows of why the collector ended without being
+// asked to, as in an End with the reason signal: its pod was deleted, say. It
+// waits a few seconds for an answer. Nil: nobody knows.
+func (s *Session) Cause() error { return s.cause() }
 
 // Close ends the exec stream, and with it the collector. A ReadFrame that
 // waits returns an error. The pod stays until the run is closed.

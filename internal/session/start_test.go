@@ -277,6 +277,12 @@ func TestHandshakeFails(t *testing.T) {
 		{"end", func(c *collectorEnd) error {
 			return errors.Join(c.hello(), c.out.WriteEnd(wire.End{Reason: wire.EndSignal}))
 		}, "collector ended before it was ready", ""},
+		{"end after ready", func(c *collectorEnd) error {
+			return errors.Join(c.hello(), c.ready(), c.out.WriteEnd(wire.End{Reason: wire.EndGone}))
+		}, "collector ended as soon as it was ready", ""},
+		{"cut after ready", func(c *collectorEnd) error {
+			return errors.Join(c.hello(), c.ready(), exitError(1))
+		}, "node n1: command terminated with exit code 1: stream was cut", ""},
 		{"no hello", (*collectorEnd).ignore, "collector has not said hello after 15s", ""},
 		{"no ready", func(c *collectorEnd) error {
 			if err := c.hello(); err != nil {

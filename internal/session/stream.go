@@ -68,9 +68,9 @@ func openStream(ctx context.Context, executor Executor, pod types.NamespacedName
 	s.tasks.Go(func() {
 		command := []string{collectorProgram, "run"}
 		err := executor.Exec(s.ctx, pod, command, stdin, s.arrivals, &s.stderr)
-		s.arrivals.end(ended(s.ctx, err))
 		_ = stdin.Close() // lets go of a writer: nobody reads it any more
 		close(s.done)
+		s.arrivals.end(ended(s.ctx, err))
 	})
 	s.tasks.Go(func() { s.write(spec) })
 	s.tasks.Go(s.watch)
@@ -96,6 +96,9 @@ func (s *stream) write(spec wire.Spec) {
 	buffer := bufio.NewWriter(s.stdin)
 	frames := wire.NewWriter(buffer)
 	err := frames.WriteJSON(wire.KindSpec, spec)
+	if err == nil {
+		err = buffer.Flush() // returns when the stream is open
+	}
 	if err == nil {
 		err = s.ping(frames, buffer)
 	}

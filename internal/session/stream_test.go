@@ -300,6 +300,52 @@ func TestCloseSession(t *testing.T) {
 	})
 }
 
+// The clock is known when Start returns, even if ready came first.
+func TestReadyBeforePong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1")
+		c.collector = func(c *collectorEnd) error {
+			c.onReady = func() error {
+				c.ahead = time.Hour
+				time.Sleep(time.Second)
+				return nil
+			}
+			return obey(c)
+		}
+		run := c.open(t.Context())
+		session := c.start(run, "n1")
+		if got := session.Clock(); got.Offset < 30*time.Minute {
+			t.Errorf("clock %+v, want an hour ahead", got)
+		}
+		if took := session.ReadyAfter(); took != time.Second {
+			t.Errorf("ready after %s", took)
+		}
+		c.close(run)
+	})
+}
+
+// A collector whose pod is deleted ends in order and does not know why.
+func TestCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1")
+		ends := make(chan *collectorEnd, 1)
+		c.collector = func(c *collectorEnd) error {
+			ends <- c
+			return obey(c)
+		}
+		run := c.open(t.Context())
+		session := c.start(run, "n1")
+		synctest.Wait()
+		c.delete(session.pod)
+		if err := (<-ends).out.WriteEnd(wire.End{Reason: wire.EndSignal}); err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, session)
+		wantError(t, session.Cause(), "collector pod netops/"+session.pod+" was deleted", "")
+		c.close(run)
+	})
+}
+
 // BenchmarkStream is what a stream costs without a network.
 func BenchmarkStream(b *testing.B) {
 	payload := make([]byte, 128<<10)

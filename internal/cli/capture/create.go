@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,6 +157,8 @@ func (o *createOptions) check() (*config, error) {
 		return nil, fmt.Errorf("--packet-count %d is negative", o.packetCount)
 	case o.packetSize != 0 && (o.packetSize < wire.MinSnapLen || o.packetSize > wire.MaxSnapLen):
 		return nil, fmt.Errorf("--packet-size %d is neither 0 nor between %d and %d", o.packetSize, wire.MinSnapLen, wire.MaxSnapLen)
+	case strings.ContainsAny(o.name, `/\`):
+		return nil, fmt.Errorf("--name %q cannot be the name of a file: --write takes a path", o.name)
 	case o.output != "" && o.output != "json" && o.output != "yaml":
 		return nil, fmt.Errorf("-o %q is not one of json, yaml", o.output)
 	case o.output != "" && o.write == capture.Stdout:

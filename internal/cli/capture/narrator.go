@@ -26,9 +26,9 @@ const (
 // with one line that changes below those that stay, elsewhere with whole lines
 // only. It may be used concurrently.
 type narrator struct {
-	w     io.Writer
-	quiet bool
-	width int // columns of the terminal; 0: not a terminal
+	w        io.Writer
+	quiet    bool
+	terminal *os.File // nil: not a terminal, or not to be drawn on
 
 	mu    sync.Mutex
 	drawn bool // the live line is on the screen
@@ -38,8 +38,8 @@ type narrator struct {
 func newNarrator(w io.Writer, quiet bool) *narrator {
 	n := &narrator{w: w, quiet: quiet, nodes: map[string]session.Event{}}
 	if f, ok := w.(*os.File); ok && !quiet && os.Getenv("TERM") != "dumb" {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-			n.width = width
+		if term.IsTerminal(int(f.Fd())) {
+			n.terminal = f
 		}
 	}
 	return n
@@ -61,12 +61,13 @@ func (n *narrator) status(text string) {
 }
 
 func (n *narrator) draw(text string) {
-	if n.width == 0 {
+	if n.terminal == nil {
 		return
 	}
 	// Never wider than the terminal: a line that wraps cannot be taken back.
-	if runes := []rune(text); len(runes) >= n.width {
-		text = string(runes[:max(0, n.width-1)])
+	width, _, err := term.GetSize(int(n.terminal.Fd()))
+	if runes := []rune(text); err == nil && len(runes) >= width {
+		text = string(runes[:max(0, width-1)])
 	}
 	fmt.Fprint(n.w, "\r\x1b[K"+text) // carriage return, erase to the end of the line
 	n.drawn = true
@@ -150,7 +151,7 @@ func (n *narrator) capturing(duration time.Duration, totals func() capture.Total
 	go func() {
 		defer close(ended)
 		period, tell := report, n.info
-		if n.width > 0 {
+		if n.terminal != nil {
 			period, tell = redraw, n.status
 		}
 		ticker := time.NewTicker(period)
@@ -174,7 +175,7 @@ func (n *narrator) capturing(duration time.Duration, totals func() capture.Total
 // began says that all collectors have been told to go. A terminal shows it
 // anyway.
 func (n *narrator) began(duration time.Duration) {
-	if n.width == 0 {
+	if n.terminal == nil {
 		n.info(what(duration))
 	}
 }

@@ -140,9 +140,11 @@ func (r *captureRun) path() string {
 		return r.write
 	}
 	name := r.name
-	if name == "" && len(r.request.Args) > 0 {
-		first := r.request.Args[0]
-		name = first[strings.LastIndexByte(first, '/')+1:]
+	if args := r.request.Args; name == "" && len(args) > 0 {
+		name = args[0][strings.LastIndexByte(args[0], '/')+1:]
+		if name == args[0] && len(args) > 1 { // TYPE NAME
+			name = args[1]
+		}
 	}
 	if name == "" {
 		name = "capture"
@@ -177,7 +179,7 @@ func (r *captureRun) capture(ctx context.Context) error {
 	merger := capture.NewMerger(sources, r.output, capture.Options{
 		Section: r.section(started), Names: names,
 		MaxPackets: r.config.packets, MaxBytes: r.config.maxBytes,
-		Stop: func() { go stopper.stop() },
+		Stop: func() { go stopper.stop(ctx) },
 	})
 	running := r.narrator.capturing(r.config.duration, merger.Totals)
 	go stopper.start(ctx, r.config.duration)

@@ -42,16 +42,16 @@ func (s *stopper) start(ctx context.Context, duration time.Duration) {
 	case <-s.ended:
 		return
 	}
-	s.stop()
+	s.stop(ctx)
 }
 
 // stop asks the collectors to finish, and closes the streams of those that do
 // not. It returns when all have ended.
-func (s *stopper) stop() {
+func (s *stopper) stop(ctx context.Context) {
 	s.once.Do(func() {
 		close(s.stopped)
 		s.run.narrator.status("finishing")
-		ctx, cancel := context.WithTimeout(context.Background(), finishTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 		defer cancel()
 		s.each(func(n *nodeRun) {
 			// A stream that cannot be written to is read to its end all the same.

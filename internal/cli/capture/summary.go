@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -204,9 +205,10 @@ func (n *nodeRun) summary() SummaryNode {
 		return s
 	}
 	s.Lost = n.source.Lost
-	for k, i := range n.source.Interfaces {
+	for _, i := range n.source.Interfaces {
 		s.Packets += i.Packets
-		one := SummaryInterface{Name: n.session.Ready().Interfaces[k].Name, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
+		ifname := i.Name[strings.LastIndexByte(i.Name, '/')+1:]
+		one := SummaryInterface{Name: ifname, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
 		if int(i.Target) < len(s.Pods) {
 			s.Pods[i.Target].Interfaces = append(s.Pods[i.Target].Interfaces, one)
 		} else {
