@@ -61,25 +61,51 @@ func objectsLeft() error {
 	return leftError("objects", left)
 }
 
-// processesLeft looks at every process of this machine: the nodes' are among
-// them.
-func processesLeft() error {
-	programs, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		return err
+// nodeProcs are the /proc file systems of the nodes: other clusters on this
+// machine are none of ours.
+func nodeProcs() []string {
+	var all []string
+	for _, node := range the.Nodes {
+		all = append(all, fmt.Sprintf("/proc/%d/root/proc", node.Init.PID))
 	}
-	var left []string
+	return all
+}
+
+// collectorsIn are the PIDs of the collector processes in a /proc.
+func collectorsIn(procfs string) ([]string, error) {
+	programs, err := filepath.Glob(procfs + "/[0-9]*/exe")
+	if err != nil {
+		return nil, err
+	}
+	var pids []string
 	for _, p := range programs {
 		if target, err := os.Readlink(p); err == nil && strings.HasPrefix(filepath.Base(target), "retina-collector") {
-			left = append(left, filepath.Base(filepath.Dir(p)))
+			pids = append(pids, filepath.Base(filepath.Dir(p)))
 		}
+	}
+	return pids, nil
+}
+
+func processesLeft() error {
+	var left []string
+	for _, procfs := range nodeProcs() {
+		pids, err := collectorsIn(procfs)
+		if err != nil {
+			return err
+		}
+		left = append(left, pids...)
 	}
 	return leftError("collector processes", left)
 }
 
 // programsLeft looks at every BPF program of the kernel that the nodes share: a
-// link or a filter that was left would hold one.
+// link or a filter that was left would hold one. Those of processes elsewhere
+// on this machine do not count.
 func programsLeft() error {
+	elsewhere, err := programsElsewhere()
+	if err != nil {
+		return err
+	}
 	var left []string
 	for id := ebpf.ProgramID(0); ; {
 		next, err := ebpf.ProgramGetNextID(id)
@@ -98,7 +124,7 @@ func programsLeft() error {
 			return err
 		}
 		info, err := program.Info()
-		if err == nil && (info.Name == "packets_ingress" || info.Name == "packets_egress") {
+		if err == nil && (info.Name == "packets_ingress" || info.Name == "packets_egress") && !elsewhere[id] {
 			left = append(left, fmt.Sprintf("%s (%d)", info.Name, id))
 		}
 		if err := errors.Join(err, program.Close()); err != nil {
@@ -107,31 +133,79 @@ func programsLeft() error {
 	}
 }
 
-// filtersLeft looks for clsact qdiscs and for filters of ours in every network
-// namespace: no other program on these nodes makes any.
-func filtersLeft() error {
-	all, err := hostns.All("/proc")
+// programsElsewhere are the programs that processes hold which belong to no
+// node of the cluster: collectors of another one, or BPF tests.
+func programsElsewhere() (map[ebpf.ProgramID]bool, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/fdinfo/*")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var left []string
-	for _, ns := range all {
-		handle, err := netlink.NewHandleAt(netns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
-		if err == nil {
-			var qdiscs []netlink.Qdisc
-			qdiscs, err = handle.QdiscList(nil)
-			for _, q := range qdiscs {
-				if q.Type() == "clsact" {
-					left = append(left, fmt.Sprintf("netns %d interface %d", ns.Ino, q.Attrs().LinkIndex))
-				}
-			}
-			handle.Close()
+	nodes := map[string]bool{}
+	for _, node := range the.Nodes {
+		namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", node.Init.PID))
+		if err != nil {
+			return nil, err
 		}
-		if err := errors.Join(err, ns.Close()); err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		nodes[namespace] = true
+	}
+	held := map[ebpf.ProgramID]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		_, value, ok := strings.Cut(string(text), "prog_id:")
+		if !ok {
+			continue
+		}
+		if namespace, err := os.Readlink(filepath.Join(filepath.Dir(filepath.Dir(file)), "ns/pid")); err != nil || nodes[namespace] {
+			continue
+		}
+		var id uint32
+		if _, err := fmt.Sscan(value, &id); err == nil {
+			held[ebpf.ProgramID(id)] = true
+		}
+	}
+	return held, nil
+}
+
+// filtersLeft looks for clsact qdiscs in every network namespace of the nodes:
+// no other program there makes any.
+func filtersLeft() error {
+	var left []string
+	for _, procfs := range nodeProcs() {
+		all, err := hostns.All(procfs)
+		if err != nil {
 			return err
+		}
+		for _, ns := range all {
+			found, err := clsactIn(ns)
+			if err := errors.Join(err, ns.Close()); err != nil {
+				return err
+			}
+			left = append(left, found...)
 		}
 	}
 	return leftError("clsact qdiscs", left)
+}
+
+func clsactIn(ns *hostns.Netns) ([]string, error) {
+	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	qdiscs, err := handle.QdiscList(nil)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, err
+	}
+	var found []string
+	for _, q := range qdiscs {
+		if q.Type() == "clsact" {
+			found = append(found, fmt.Sprintf("netns %d interface %d", ns.Ino, q.Attrs().LinkIndex))
+		}
+	}
+	return found, nil
 }
 
 func leftError(what string, left []string) error {

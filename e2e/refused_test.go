@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -30,23 +31,57 @@ func wantNoFile(t testing.TB, path string) {
 // created meanwhile, however short.
 func wantNothingCreated(t *testing.T, f func()) {
 	t.Helper()
-	pods, err := the.client.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{LabelSelector: ours})
+	// From a known version on: a watch without one begins when the server's
+	// cache has caught up, seconds later.
+	list, err := the.client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs, err := the.client.BatchV1().Jobs("").Watch(t.Context(), metav1.ListOptions{LabelSelector: ours})
+	since := metav1.ListOptions{LabelSelector: ours, ResourceVersion: list.ResourceVersion}
+	pods, err := the.client.CoreV1().Pods("").Watch(t.Context(), since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := the.client.BatchV1().Jobs("").Watch(t.Context(), since)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f()
-	for _, w := range []watch.Interface{pods, jobs} {
-		w.Stop()
-		for e := range w.ResultChan() {
-			if e.Type == watch.Added {
-				t.Errorf("created: %T", e.Object)
-			}
+	// What is seen before a marker that is created now was created by f.
+	marker := metav1.ObjectMeta{GenerateName: "marker-", Namespace: collectorNamespace, Labels: map[string]string{"app.kubernetes.io/name": "kubectl-retina"}}
+	template := corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, NodeSelector: map[string]string{"absent": "true"}, Containers: []corev1.Container{{Name: "main", Image: absentImage}}}
+	pod, err := the.client.CoreV1().Pods(collectorNamespace).Create(t.Context(), &corev1.Pod{ObjectMeta: marker, Spec: template}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := the.client.BatchV1().Jobs(collectorNamespace).Create(t.Context(), &batchv1.Job{ObjectMeta: marker, Spec: batchv1.JobSpec{
+		Completions: new(int32(0)), Parallelism: new(int32(0)), Template: corev1.PodTemplateSpec{Spec: template},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFirst(t, pods, pod.Name)
+	wantFirst(t, jobs, job.Name)
+	kubectl(t, "delete", "pod/"+pod.Name, "job/"+job.Name, "-n", collectorNamespace)
+}
+
+// wantFirst waits for the object called name and fails if another came first.
+func wantFirst(t *testing.T, w watch.Interface, name string) {
+	t.Helper()
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		object, ok := e.Object.(metav1.Object)
+		if !ok {
+			t.Fatalf("watch: %+v", e.Object)
+		}
+		if object.GetName() == name {
+			return
+		}
+		if e.Type == watch.Added {
+			t.Errorf("created: %T %s", e.Object, object.GetName())
 		}
 	}
+	t.Error("watch ended before it saw " + name)
 }
 
 // TestWrongInput is refused before anything is created.
@@ -80,7 +115,7 @@ func TestWrongInput(t *testing.T) {
 		"context":                {[]string{"pod/web-n1", "--context", "absent"}, 1, []string{`no context "absent"`, "hint: its contexts are:"}},
 		"kubeconfig":             {[]string{"pod/web-n1", "--kubeconfig", missing}, 1, []string{missing}},
 		"unreachable":            {[]string{"pod/web-n1", "--server", "https://127.0.0.1:1"}, 1, []string{"127.0.0.1:1", "connection refused", "hint: "}},
-		"collector namespace":    {[]string{"pod/web-n1", "-n", s.namespace, "--collector-namespace", "e2e-absent"}, 1, []string{`"e2e-absent"`}},
+		"collector namespace":    {[]string{"pod/web-n1", "-n", s.namespace, "--collector-namespace", "e2e-absent"}, 1, []string{"collector namespace e2e-absent does not exist"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantNothingCreated(t, func() {

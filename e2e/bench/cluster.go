@@ -76,12 +76,12 @@ func (b *bench) openCluster(ctx context.Context, w *world) error {
 // startTarget creates the namespace and the target pod, and waits until that
 // sends.
 func (w *world) startTarget(ctx context.Context) error {
+	w.ends = append(w.ends, func(ctx context.Context) error {
+		return w.kubectl(ctx, "", "delete", "namespace", w.namespace, "--ignore-not-found", "--timeout=60s")
+	})
 	if err := w.kubectl(ctx, "", "create", "namespace", w.namespace); err != nil {
 		return err
 	}
-	w.ends = append(w.ends, func(ctx context.Context) error {
-		return w.kubectl(ctx, "", "delete", "namespace", w.namespace, "--timeout=60s")
-	})
 	if err := w.kubectl(ctx, w.targetYAML(), "create", "-f", "-"); err != nil {
 		return err
 	}

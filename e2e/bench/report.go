@@ -92,8 +92,9 @@ func (r report) writeTable(w io.Writer) error {
 		fmt.Fprintln(w, line)
 	}
 	fmt.Fprintln(w)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "part\twhat\tours\tagainst\tratio\ttarget\t")
+	var aligned strings.Builder
+	table := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "part\twhat\tours\tagainst\tratio\ttarget\tverdict")
 	for _, row := range r.Rows {
 		against := row.Against.text(row.Unit)
 		if row.Whose != "" {
@@ -109,6 +110,9 @@ func (r report) writeTable(w io.Writer) error {
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	for line := range strings.Lines(aligned.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
 	}
 	_, err := fmt.Fprintf(w, "\nMedian (min-max). What is compared took turns, in %d rounds; a ratio is of what stood side by side in each round.\n", r.Rounds)
 	return err

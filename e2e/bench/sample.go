@@ -60,7 +60,7 @@ func number(v float64) string {
 	case v >= 10:
 		digits = 1
 	case v < 0.1:
-		digits = 4
+		digits = 3
 	}
 	return strconv.FormatFloat(v, 'f', digits, 64)
 }

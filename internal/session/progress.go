@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// containerField is the field path of the kubelet's events about the container.
+	containerField = "spec.containers{" + collectorContainer + "}"
 	// nodePoll is how often the node of a pod that does not start is looked at.
 	nodePoll = 2 * time.Second
 	// eventPatience is how long the kubelet may go on trying after an event that
@@ -28,13 +30,16 @@ type progress struct {
 	view    nodeView
 	phase   Phase            // last one emitted here
 	warning *corev1.Event    // last one
+	doubted bool             // the event that the container has started is not believed
 	enough  <-chan time.Time // fires eventPatience after the first failure
 }
 
 // waitRunning waits until the collector's container runs, or until the
-// kubelet, the node or the clock says that it will not.
-func (s *start) waitRunning(ctx context.Context, view nodeView) error {
-	p := &progress{start: s, view: view}
+// kubelet, the node or the clock says that it will not. announced means that
+// it runs by the kubelet's event. That comes up to a second before the pod's
+// status, which the kubelet updates when it next looks at all containers.
+func (p *progress) waitRunning(ctx context.Context) (announced bool, err error) {
+	s := p.start
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	events := watchEvents(watching, s.run.Client.CoreV1().Events(s.pod.Namespace), s.pod.Name)
@@ -44,24 +49,26 @@ func (s *start) waitRunning(ctx context.Context, view nodeView) error {
 		state, changed := s.run.pods.state(s.pod.Name)
 		running, err := judge(state)
 		if err != nil {
-			return p.explain(err)
+			return false, p.explain(err)
 		}
 		if running {
-			return nil
+			return false, nil
 		}
 		p.status(state.Pod)
 		select {
 		case <-changed:
 		case event := <-events:
-			p.event(event)
+			if p.event(event) {
+				return true, nil
+			}
 		case <-p.enough:
-			return p.explain(errors.New("collector pod does not start"))
+			return false, p.explain(errors.New("collector pod does not start"))
 		case <-poll.C:
 			if err := p.pollNode(ctx); err != nil {
-				return err
+				return false, err
 			}
 		case <-ctx.Done():
-			return p.gaveUp(context.Cause(ctx))
+			return false, p.gaveUp(context.Cause(ctx))
 		}
 	}
 }
@@ -80,8 +87,12 @@ func (p *progress) status(pod *corev1.Pod) {
 	}
 }
 
-func (p *progress) event(e *corev1.Event) {
+// event learns from what the kubelet says, and reports whether that is that
+// the container has started.
+func (p *progress) event(e *corev1.Event) (started bool) {
 	switch {
+	case e.Reason == "Started" && e.InvolvedObject.FieldPath == containerField && !p.doubted:
+		return true
 	case e.Reason == "Pulling":
 		p.advance(PhasePulling)
 	case e.Reason == "Pulled":
@@ -94,6 +105,7 @@ func (p *progress) event(e *corev1.Event) {
 	if e.Type == corev1.EventTypeWarning {
 		p.warning = e
 	}
+	return false
 }
 
 // tellsMore reports an event of the kubelet's about a failure that keeps a

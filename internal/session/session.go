@@ -44,8 +44,8 @@ type frame struct {
 	err     error
 }
 
-// connect opens the stream and brings the collector to ready.
-func (s *start) connect(ctx context.Context, spec wire.Spec) (*Session, error) {
+// newSession opens the stream of a session that is not ready yet.
+func (s *start) newSession(spec wire.Spec) *Session {
 	r := s.run
 	session := &Session{
 		run:    r,
@@ -55,20 +55,25 @@ func (s *start) connect(ctx context.Context, spec wire.Spec) (*Session, error) {
 		held:   make(chan frame, heldFrames),
 	}
 	r.tasks.Go(session.stream.tasks.Wait)
-	unlink := context.AfterFunc(ctx, func() { session.stream.cancel(context.Cause(ctx)) })
-	err := session.handshake(s, spec)
+	return session
+}
+
+// connect brings the collector to ready, or closes the stream.
+func (s *Session) connect(ctx context.Context, start *start, spec wire.Spec) error {
+	unlink := context.AfterFunc(ctx, func() { s.stream.cancel(context.Cause(ctx)) })
+	err := s.handshake(start, spec)
 	if err == nil {
-		r.tasks.Go(session.hold)
-		err = session.firstPong()
+		s.run.tasks.Go(s.hold)
+		err = s.firstPong()
 	}
 	unlink()
 	if err = ended(ctx, err); err != nil {
-		err = session.explain(err)
-		session.stream.close()
-		return nil, err
+		err = s.explain(err)
+		s.stream.close()
+		return err
 	}
-	session.readyAfter = time.Since(s.began)
-	return session, nil
+	s.readyAfter = time.Since(start.began)
+	return nil
 }
 
 // firstPong waits until something is known of the node's clock. The first ping

@@ -77,11 +77,24 @@ func (s *start) start(ctx context.Context, spec wire.Spec) (*Session, error) {
 	if err := s.createPod(ctx, owner); err != nil {
 		return nil, ended(ctx, err)
 	}
-	if err := s.waitRunning(ctx, view); err != nil {
-		return nil, err
+	p := &progress{start: s, view: view}
+	for {
+		announced, err := p.waitRunning(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.emit(PhaseConnecting)
+		session := s.newSession(spec)
+		err = session.connect(ctx, s, spec)
+		if err == nil {
+			return session, nil
+		}
+		if !announced || session.hello.Version != 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		// An event is a hint that anybody can write. The status is to be relied on.
+		p.doubted = true
 	}
-	s.emit(PhaseConnecting)
-	return s.connect(ctx, spec)
 }
 
 // ended prefers the reason why ctx ended to the error of whoever noticed it.

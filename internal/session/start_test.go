@@ -14,10 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
-
-	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 func (c *cluster) ends(change func(*corev1.PodStatus)) func(*corev1.Pod) {
@@ -155,6 +152,65 @@ func TestRefusedOnCreate(t *testing.T) {
 	})
 }
 
+// announces is the kubelet that says that the container has started before the
+// pod's status does.
+func (c *cluster) announces(late time.Duration) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		synctest.Wait() // until the events are watched
+		for i, field := range []string{"spec.containers{injected}", containerField} {
+			event := &corev1.Event{
+				ObjectMeta:     metav1.ObjectMeta{Name: fmt.Sprintf("%s.started%d", pod.Name, i), Namespace: testNamespace},
+				InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: pod.Name, FieldPath: field},
+				Reason:         "Started",
+				Type:           corev1.EventTypeNormal,
+			}
+			if err := c.Tracker().Add(event); err != nil {
+				c.t.Error(err)
+			}
+		}
+		time.Sleep(late)
+		c.runs(pod)
+	}
+}
+
+// The kubelet's event saves waiting for the status.
+func TestStartedEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1")
+		c.kubelet = c.announces(time.Second)
+		run := c.open(t.Context())
+		if took := c.start(run, "n1").ReadyAfter(); took != 0 {
+			t.Errorf("ready after %s", took)
+		}
+		time.Sleep(2 * time.Second)
+		c.close(run)
+	})
+}
+
+// An event that is wrong costs time and no more.
+func TestStartedEventTooEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late = 10 * time.Second
+		c := newCluster(t, "n1")
+		c.kubelet = c.announces(late)
+		began := time.Now()
+		c.collector = func(c *collectorEnd) error {
+			if time.Since(began) < late {
+				return errors.New(`container not found ("collector")`)
+			}
+			return obey(c)
+		}
+		run := c.open(t.Context())
+		if took := c.start(run, "n1").ReadyAfter(); took != late {
+			t.Errorf("ready after %s", took)
+		}
+		if len(c.execs) != 2 {
+			t.Errorf("tried %d times to connect", len(c.execs))
+		}
+		c.close(run)
+	})
+}
+
 // A node that cannot run a collector is reported without creating anything.
 func TestNodeRefused(t *testing.T) {
 	windows := testNode("n1", corev1.ConditionTrue, "")
@@ -255,209 +311,6 @@ func TestStartTimeout(t *testing.T) {
 		}
 		if got, want := c.phases("n1"), []Phase{PhaseCreating, PhasePulling}; !slices.Equal(got, want) {
 			t.Errorf("phases %v, want %v", got, want)
-		}
-		c.close(run)
-	})
-}
-
-func TestHandshakeFails(t *testing.T) {
-	for _, test := range []struct {
-		name        string
-		collector   func(*collectorEnd) error
-		error, hint string
-	}{
-		{"other version", func(c *collectorEnd) error {
-			err := c.out.WriteJSON(wire.KindHello, wire.Hello{Version: wire.Version + 1, Collector: "v9.9.9"})
-			return errors.Join(err, c.ignore())
-		}, fmt.Sprintf("collector v9.9.9 speaks version %d, this command version %d", wire.Version+1, wire.Version), "check --image"},
-		{"failure", func(c *collectorEnd) error {
-			return errors.Join(c.hello(), c.out.WriteJSON(wire.KindFailure, wire.Failure{Cause: "kernel 4.19\nhas no BTF", Hint: "use a newer one"}),
-				c.out.WriteEnd(wire.End{Reason: wire.EndFailure}))
-		}, "node n1: kernel 4.19 has no BTF", "use a newer one"},
-		{"end", func(c *collectorEnd) error {
-			return errors.Join(c.hello(), c.out.WriteEnd(wire.End{Reason: wire.EndSignal}))
-		}, "collector ended before it was ready", ""},
-		{"end after ready", func(c *collectorEnd) error {
-			return errors.Join(c.hello(), c.ready(), c.out.WriteEnd(wire.End{Reason: wire.EndGone}))
-		}, "collector ended as soon as it was ready", ""},
-		{"cut after ready", func(c *collectorEnd) error {
-			return errors.Join(c.hello(), c.ready(), exitError(1))
-		}, "node n1: command terminated with exit code 1: stream was cut", ""},
-		{"no hello", (*collectorEnd).ignore, "collector has not said hello after 15s", ""},
-		{"no ready", func(c *collectorEnd) error {
-			if err := c.hello(); err != nil {
-				return err
-			}
-			for {
-				kind, payload, err := c.frames.ReadFrame(nil)
-				if err != nil {
-					return err
-				}
-				if kind == wire.KindPing {
-					err = c.out.WriteFrame(wire.KindPong, payload)
-				}
-				if err != nil {
-					return err
-				}
-			}
-		}, "collector is not ready after 2m0s", ""},
-		{"not a collector", func(c *collectorEnd) error {
-			_, err := fmt.Fprint(c.stderr, "retina-collector: bad\nargument \"run\"")
-			return errors.Join(err, exitError(2))
-		}, `command terminated with exit code 2: stream was cut; collector's standard error: retina-collector: bad argument "run"`, ""},
-		{"nonsense", func(c *collectorEnd) error {
-			return errors.Join(c.out.WriteFrame(wire.KindHello, []byte("{")), c.ignore())
-		}, "frame of kind 1", ""},
-		{"out of turn", func(c *collectorEnd) error { return errors.Join(c.ready(), c.ignore()) }, "frame of kind 2 instead of 1", ""},
-		{"other targets", func(c *collectorEnd) error {
-			return errors.Join(c.hello(), c.out.WriteJSON(wire.KindReady, wire.Ready{Interfaces: []wire.Interface{{Target: 1}}}), c.ignore())
-		}, "which the spec does not ask for", ""},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, "n1")
-				c.collector = test.collector
-				run := c.open(t.Context())
-				_, err := run.Start(t.Context(), "n1", testSpec())
-				wantError(t, err, test.error, test.hint)
-				c.close(run)
-			})
-		})
-	}
-}
-
-// A Start that is cancelled, wherever it is, says so at once and leaves nothing.
-func TestCancel(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		// prepare makes the start get stuck, or cancels by itself.
-		prepare func(c *cluster, cancel context.CancelFunc)
-	}{
-		{"node", func(c *cluster, cancel context.CancelFunc) { c.on("get", "nodes", cancel) }},
-		{"lease", func(c *cluster, cancel context.CancelFunc) { c.on("create", "jobs", cancel) }},
-		{"create", func(c *cluster, cancel context.CancelFunc) { c.on("create", "pods", cancel) }},
-		{"pending", func(c *cluster, _ context.CancelFunc) { c.kubelet = func(*corev1.Pod) {} }},
-		{"pulling", func(c *cluster, _ context.CancelFunc) { c.kubelet = c.says("Pulling") }},
-		{"hello", func(c *cluster, _ context.CancelFunc) {
-			c.collector = (*collectorEnd).ignore
-		}},
-		{"connecting", func(c *cluster, _ context.CancelFunc) {
-			c.collector = func(c *collectorEnd) error { <-c.gone; return nil }
-		}},
-		{"ready", func(c *cluster, _ context.CancelFunc) {
-			c.collector = func(c *collectorEnd) error { return errors.Join(c.hello(), c.ignore()) }
-		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, "n1")
-				run := c.open(t.Context())
-				ctx, cancel := context.WithCancel(t.Context())
-				test.prepare(c, cancel)
-				began := time.Now()
-				time.AfterFunc(time.Second, cancel)
-				_, err := run.Start(ctx, "n1", testSpec())
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("cancelled Start: %v", err)
-				}
-				if took := time.Since(began); took > time.Second {
-					t.Errorf("returned %s after the cancellation", took-time.Second)
-				}
-				c.close(run)
-			})
-		})
-	}
-}
-
-// on calls f when the API server is asked for this, before it answers.
-func (c *cluster) on(verb, resource string, f func()) {
-	c.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
-		f()
-		return false, nil, nil
-	})
-}
-
-func TestCloseWhileStarting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, "n1")
-		c.kubelet = func(*corev1.Pod) {}
-		run := c.open(t.Context())
-		failed := make(chan error)
-		go func() {
-			_, err := run.Start(t.Context(), "n1", testSpec())
-			failed <- err
-		}()
-		synctest.Wait()
-		go c.close(run)
-		if err := <-failed; !errors.Is(err, errClosed) {
-			t.Errorf("Start of a closed run: %v", err)
-		}
-		synctest.Wait()
-		if _, err := run.Start(t.Context(), "n1", testSpec()); !errors.Is(err, errClosed) {
-			t.Errorf("Start after Close: %v", err)
-		}
-	})
-}
-
-func TestCloseSaysWhatIsLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, "n1")
-		run := c.open(t.Context())
-		c.start(run, "n1")
-		c.PrependReactor("delete", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, apierrors.NewInternalError(errors.New("etcd is down"))
-		})
-		err := run.Close(context.Background())
-		left := "kubectl delete pod,job -n netops -l retina.sh/run=" + run.ID()
-		wantError(t, err, "delete pod netops/retina-"+run.ID()+"-0: ", left)
-		wantError(t, err, "delete job netops/retina-"+run.ID()+": ", left)
-		if err := run.Close(context.Background()); err != nil {
-			t.Errorf("second Close: %v", err)
-		}
-	})
-}
-
-// Deletion is of the pod that this run created, and of no other.
-func TestDeletesByUID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, "n1")
-		run := c.open(t.Context())
-		c.start(run, "n1")
-		c.close(run)
-		deletions := c.asked("delete", "pods")
-		if len(deletions) != 1 {
-			t.Fatalf("%d deletions of pods", len(deletions))
-		}
-		options := deletions[0].(clienttesting.DeleteActionImpl).DeleteOptions
-		if options.Preconditions == nil || *options.Preconditions.UID == "" {
-			t.Errorf("deleted without a precondition: %+v", options)
-		}
-	})
-}
-
-// Every label, name and reference that cleaning up needs is on what is created.
-func TestCreatedObjects(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, "n1")
-		run := c.open(t.Context())
-		c.start(run, "n1")
-		job, err := c.BatchV1().Jobs(testNamespace).Get(t.Context(), "retina-"+run.ID(), metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		pod, err := c.CoreV1().Pods(testNamespace).Get(t.Context(), "retina-"+run.ID()+"-0", metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(pod.OwnerReferences) != 1 || pod.OwnerReferences[0].UID != job.UID {
-			t.Errorf("pod's owners %+v, want the lease %s", pod.OwnerReferences, job.UID)
-		}
-		if pod.Labels[labelRun] != run.ID() || job.Labels[labelRun] != run.ID() {
-			t.Errorf("labels %v and %v", pod.Labels, job.Labels)
-		}
-		gvks, _, err := scheme.Scheme.ObjectKinds(job)
-		if err != nil || gvks[0].GroupVersion().String() != pod.OwnerReferences[0].APIVersion || gvks[0].Kind != pod.OwnerReferences[0].Kind {
-			t.Errorf("owner reference %+v does not name a job: %v", pod.OwnerReferences[0], err)
 		}
 		c.close(run)
 	})
