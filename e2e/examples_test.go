@@ -21,9 +21,17 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := commands(string(readme))
+	var examples []string
+	for i, block := range strings.Split(string(readme), "```") {
+		if i%2 == 1 {
+			examples = append(examples, commands(block)...)
+		}
+	}
 	for _, args := range [][]string{{"--help"}, {"capture", "create", "--help"}, {"version", "--help"}} {
-		examples = append(examples, commands(retina(t, args...).stdout)...)
+		_, text, _ := strings.Cut(retina(t, args...).stdout, "\nExamples:\n")
+		text, _, _ = strings.Cut(text, "\n\nFlags:")
+		text, _, _ = strings.Cut(text, "\n\nAvailable Commands:")
+		examples = append(examples, commands(text)...)
 	}
 	slices.Sort(examples)
 	examples = slices.Compact(examples)

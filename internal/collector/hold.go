@@ -22,8 +22,9 @@ const (
 	firstSession = 60 * time.Second
 	// nextSession is how long it stays when the session has ended.
 	nextSession = 3 * time.Second
-	// lastWords is how long sessions get to end when the pod is deleted.
-	lastWords = 3 * time.Second
+	// lastWords is how long sessions get to end when the pod is deleted: less
+	// than the two seconds that a kubelet gives at least.
+	lastWords = 1500 * time.Millisecond
 )
 
 // Hold keeps the collector's container alive for the sessions that the command

@@ -52,7 +52,7 @@ func (r *Run) Close(ctx context.Context) error {
 		return nil
 	}
 	return hint.Wrap(and(errs...), fmt.Sprintf("what is left ends by itself within a minute; to make sure: kubectl delete pod,job -n %s -l %s=%s",
-		r.Namespace, labelRun, r.id))
+		r.cfg.Namespace, labelRun, r.id))
 }
 
 // deletePod deletes one of the run's pods and forgets it.
@@ -70,8 +70,8 @@ func (r *Run) deletePod(ctx context.Context, name string) error {
 }
 
 func (r *Run) removePod(ctx context.Context, name string, uid types.UID) error {
-	if err := deletePod(ctx, r.Client, r.Namespace, name, uid); err != nil {
-		return fmt.Errorf("delete pod %s/%s: %w", r.Namespace, name, err)
+	if err := deletePod(ctx, r.cfg.Client, r.cfg.Namespace, name, uid); err != nil {
+		return fmt.Errorf("delete pod %s/%s: %w", r.cfg.Namespace, name, err)
 	}
 	return nil
 }
@@ -81,9 +81,9 @@ func (r *Run) removePod(ctx context.Context, name string, uid types.UID) error {
 func (r *Run) deleteLease(ctx context.Context) error {
 	policy := metav1.DeletePropagationBackground
 	name := leaseName(r.id)
-	err := r.Client.BatchV1().Jobs(r.Namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
+	err := r.cfg.Client.BatchV1().Jobs(r.cfg.Namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete job %s/%s: %w", r.Namespace, name, err)
+		return fmt.Errorf("delete job %s/%s: %w", r.cfg.Namespace, name, err)
 	}
 	return nil
 }

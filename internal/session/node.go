@@ -26,7 +26,7 @@ type nodeView struct {
 func (r *Run) lookAt(ctx context.Context, name string) (nodeView, error) {
 	ctx, cancel := context.WithTimeout(ctx, nodeRequest)
 	defer cancel()
-	node, err := r.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	node, err := r.cfg.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsForbidden(err):
 		return nodeView{}, nil

@@ -42,7 +42,7 @@ func (p *progress) waitRunning(ctx context.Context) (announced bool, err error) 
 	s := p.start
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	events := watchEvents(watching, s.run.Client.CoreV1().Events(s.pod.Namespace), s.pod.Name)
+	events := watchEvents(watching, s.run.cfg.Client.CoreV1().Events(s.pod.Namespace), s.pod.Name)
 	poll := time.NewTicker(nodePoll)
 	defer poll.Stop()
 	for {

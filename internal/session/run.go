@@ -75,8 +75,8 @@ func (c Config) complete() (Config, error) {
 // A Run is the collectors of one invocation. Its methods may be called
 // concurrently. Close it.
 type Run struct {
-	Config
-	id string
+	cfg Config
+	id  string
 
 	ctx    context.Context // ends with the run; its cause says why
 	cancel context.CancelCauseFunc
@@ -109,14 +109,14 @@ func Open(ctx context.Context, cfg Config) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run ID: %w", err)
 	}
-	r := &Run{Config: cfg, id: id, leased: make(chan struct{}), created: make(map[string]types.UID)}
+	r := &Run{cfg: cfg, id: id, leased: make(chan struct{}), created: make(map[string]types.UID)}
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.pods = newPodWatch(cfg.Client.CoreV1().Pods(cfg.Namespace), runSelector(id))
 	r.lease = newLease(cfg.Client.BatchV1().Jobs(cfg.Namespace), leaseJob(id, cfg.Namespace, cfg.Image))
 	r.tasks.Go(func() { r.pods.run(r.ctx) })
 	// Leftovers of others are no reason to keep this run waiting, or to fail it.
 	r.tasks.Go(func() { _ = sweep(r.ctx, cfg.Client, cfg.Namespace) })
-	if err := preflight(ctx, r.Config, id); err != nil {
+	if err := preflight(ctx, r.cfg, id); err != nil {
 		return nil, and(err, r.Close(ctx))
 	}
 	return r, nil
@@ -180,5 +180,5 @@ func (r *Run) notePod(name string, uid types.UID) {
 func (r *Run) emit(e Event) {
 	r.eventMu.Lock()
 	defer r.eventMu.Unlock()
-	r.Events(e)
+	r.cfg.Events(e)
 }

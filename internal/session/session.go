@@ -51,7 +51,7 @@ func (s *start) newSession(spec wire.Spec) *Session {
 		run:    r,
 		node:   s.node,
 		pod:    s.pod.Name,
-		stream: openStream(r.ctx, r.Executor, s.pod, spec),
+		stream: openStream(r.ctx, r.cfg.Executor, s.pod, spec),
 		held:   make(chan frame, heldFrames),
 	}
 	r.tasks.Go(session.stream.tasks.Wait)
@@ -102,8 +102,10 @@ func (s *Session) handshake(start *start, spec wire.Spec) error {
 		return err
 	}
 	late.Stop()
-	if s.hello.Version != wire.Version {
-		err := fmt.Errorf("collector %s speaks version %d, this command version %d", oneLine(s.hello.Collector), s.hello.Version, wire.Version)
+	h := &s.hello
+	h.Collector, h.Kernel, h.Arch = oneLine(h.Collector), oneLine(h.Kernel), oneLine(h.Arch)
+	if h.Version != wire.Version {
+		err := fmt.Errorf("collector %s speaks version %d, this command version %d", h.Collector, h.Version, wire.Version)
 		return hint.Wrap(err, "image and command must be of one release; check --image")
 	}
 	start.emit(PhaseAttaching)
@@ -168,7 +170,8 @@ func (s *Session) hold() {
 // Node returns the name of the collector's node.
 func (s *Session) Node() string { return s.node }
 
-// Hello returns what the collector has said of itself and its node.
+// Hello returns what the collector has said of itself and its node. Its texts
+// print on one line.
 func (s *Session) Hello() wire.Hello { return s.hello }
 
 // Ready returns what the collector has attached to. Its interfaces have the

@@ -36,7 +36,7 @@ func (r *Run) Start(ctx context.Context, node string, spec wire.Spec) (*Session,
 		return nil, err
 	}
 	defer r.tasks.Done()
-	spec.Version, spec.RunID, spec.MaxSeconds = wire.Version, r.id, int64((r.MaxRun+time.Second-1)/time.Second)
+	spec.Version, spec.RunID, spec.MaxSeconds = wire.Version, r.id, int64((r.cfg.MaxRun+time.Second-1)/time.Second)
 	if err := spec.Validate(); err != nil {
 		return nil, fmt.Errorf("node %s: %w", node, err)
 	}
@@ -54,7 +54,7 @@ func (r *Run) Start(ctx context.Context, node string, spec wire.Spec) (*Session,
 // startContext returns a context that also ends with the run, and after
 // StartTimeout.
 func (r *Run) startContext(ctx context.Context) (context.Context, func()) {
-	ctx, stop := context.WithTimeoutCause(ctx, r.StartTimeout, fmt.Errorf("collector is not ready after %s", r.StartTimeout))
+	ctx, stop := context.WithTimeoutCause(ctx, r.cfg.StartTimeout, fmt.Errorf("collector is not ready after %s", r.cfg.StartTimeout))
 	ctx, cancel := context.WithCancelCause(ctx)
 	unlink := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
 	return ctx, func() {
@@ -107,11 +107,11 @@ func ended(ctx context.Context, err error) error {
 
 func (s *start) createPod(ctx context.Context, owner metav1.OwnerReference) error {
 	r := s.run
-	s.pod = types.NamespacedName{Namespace: r.Namespace, Name: r.nextPod()}
-	pod := collectorPod(s.node, r.podOptions(r.id, s.pod.Name, &owner))
-	created, err := r.Client.CoreV1().Pods(r.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: programName})
+	s.pod = types.NamespacedName{Namespace: r.cfg.Namespace, Name: r.nextPod()}
+	pod := collectorPod(s.node, r.cfg.podOptions(r.id, s.pod.Name, &owner))
+	created, err := r.cfg.Client.CoreV1().Pods(r.cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: programName})
 	if err != nil {
-		return refusal(r.Namespace, err)
+		return refusal(r.cfg.Namespace, err)
 	}
 	r.notePod(created.Name, created.UID)
 	r.pods.add(created)
