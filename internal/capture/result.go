@@ -194,10 +194,6 @@ func (e *ending) cause() error {
 	switch e.end.Reason {
 	case wire.EndStop, wire.EndGone:
 		return nil
-	case wire.EndEOF:
-		return errors.New("collector's input was closed before the capture ended")
-	case wire.EndSilence:
-		return fmt.Errorf("collector heard nothing from here for %s", wire.Silence)
 	case wire.EndDeadline:
 		return errors.New("collector reached its deadline before the capture ended")
 	case wire.EndSignal:

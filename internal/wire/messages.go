@@ -87,11 +87,9 @@ type Failure struct {
 	Hint  string `json:"hint,omitempty"`
 }
 
-// Reasons of an End.
+// Reasons of an End. A collector whose command is gone sends none.
 const (
 	EndStop     = "stop"     // the command asked for it
-	EndEOF      = "eof"      // the command's side closed
-	EndSilence  = "silence"  // no word from the command for [Silence]
 	EndDeadline = "deadline" // Spec.MaxSeconds
 	EndSignal   = "signal"   // SIGTERM: the pod is being deleted
 	EndGone     = "gone"     // every interface has vanished

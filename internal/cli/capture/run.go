@@ -191,7 +191,12 @@ func (r *captureRun) capture(ctx context.Context) error {
 	}
 	for i, n := range started {
 		n.source = &result.Sources[i]
-		n.err = errors.Join(n.err, result.Sources[i].Err)
+		if n.source.Reason == wire.EndSignal {
+			if cause := n.session.Cause(); cause != nil {
+				n.source.Err = fmt.Errorf("%w (%w)", n.source.Err, cause)
+			}
+		}
+		n.err = errors.Join(n.err, n.source.Err)
 	}
 	return r.finish(ctx, &result, err, time.Since(began))
 }
