@@ -40,8 +40,6 @@ func TestSourcesThatDoNotEndInOrder(t *testing.T) {
 			"ring buffer is gone", false, true, "try again"},
 		{"failure, then cut", newRecording(1).packets(epoch, packet).json(wire.KindFailure, wire.Failure{Cause: "ring buffer is gone"}),
 			"ring buffer is gone: no end frame", true, false, ""},
-		{"input closed", newRecording(1).packets(epoch, packet).end(wire.EndEOF), "input was closed", false, true, ""},
-		{"silence", newRecording(1).packets(epoch, packet).end(wire.EndSilence), "heard nothing", false, true, ""},
 		{"deadline", newRecording(1).packets(epoch, packet).end(wire.EndDeadline), "deadline", false, true, ""},
 		{"signal", newRecording(1).packets(epoch, packet).end(wire.EndSignal), "being deleted", false, true, ""},
 		{"unknown reason", newRecording(1).packets(epoch, packet).end("\x1b[2J"), `"\x1b[2J"`, false, true, ""},
