@@ -32,7 +32,7 @@ metadata: {name: %q, namespace: %s, labels: {%s}}
 spec:
   nodeName: %s
   terminationGracePeriodSeconds: 1
-  containers: [{name: main, image: "%s", imagePullPolicy: IfNotPresent, args: [serve]}]
+  containers: [{name: main, image: "%s", imagePullPolicy: IfNotPresent, args: [serve], securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]
   %s
 `, name, namespace, labels, node, trafficImage, extra)
 }

@@ -56,13 +56,13 @@ func runFloor(ctx context.Context, args []string, stdout io.Writer) (err error) 
 		return err
 	}
 	defer watch.Stop()
-	for !running(pod) {
+	for now := pod; !running(now); {
 		event, open := <-watch.ResultChan()
 		if !open {
 			return errors.New("watch ended before the pod ran")
 		}
 		var ok bool
-		if pod, ok = event.Object.(*corev1.Pod); !ok {
+		if now, ok = event.Object.(*corev1.Pod); !ok {
 			return fmt.Errorf("watch: %v", event.Object)
 		}
 	}

@@ -36,7 +36,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, "interrupted")
 		os.Exit(130)
 	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "error:", err)
 		if text := hint.Of(err); text != "" {

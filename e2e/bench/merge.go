@@ -146,7 +146,7 @@ func runMerge(ctx context.Context, path string, streams []string) (err error) {
 		}
 		defer f.Close()
 		sources = append(sources, capture.Source{
-			Node: filepath.Base(stream), Frames: wire.NewReader(bufio.NewReaderSize(f, 64<<10)),
+			Node: filepath.Base(stream), Frames: wire.NewReader(bufio.NewReader(f)),
 			Interfaces: []capture.Interface{{Interface: pcapng.Interface{LinkType: wire.LinkTypeEthernet}}},
 		})
 	}
