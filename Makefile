@@ -58,7 +58,7 @@ verify: ## formatting, go vet, go.mod, and whether the generated files are up to
 	$(GO) mod verify
 	./tools/verify-generated.sh
 
-test: root deps test-unit test-bpf test-e2e ## everything that must pass (root; starts the e2e cluster)
+test: root deps verify test-unit test-bpf test-e2e ## everything that must pass (root; starts the e2e cluster)
 
 test-unit: ## the tests that need neither root nor a cluster
 	$(GO) test -race -tags unit ./...

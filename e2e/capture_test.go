@@ -196,6 +196,27 @@ func TestDualStackAndManyInterfaces(t *testing.T) {
 	wantNothingLeft(t)
 }
 
+func TestIPv6OnlyPod(t *testing.T) {
+	namespace := uniqueName(t)
+	apply(t, namespaceYAML(namespace, "")+podYAML(namespace, "six", "n1", "app: six", "runtimeClassName: ipv6-only"))
+	pod := runningPod(t, namespace, "six")
+	if len(pod.Status.PodIPs) != 1 || v6(pod) == "" {
+		t.Fatalf("addresses %v", pod.Status.PodIPs)
+	}
+	s := openShop(t, "")
+	p, file := startCapture(t, "pod/six", "-n", namespace, "--duration", "4s")
+	p.waitFor(t, "capturing")
+	s.send(t, s.client["n2"], v6(pod), 10)
+	p.wait(t).wantCode(t, 0)
+	if got := rows(t, file, "ipv6.src == "+v6(s.client["n2"])+" && ipv6.dst == "+v6(pod)+" && udp.dstport == 9090", "frame.number"); len(got) != 10 {
+		t.Errorf("%d datagrams, want 10", len(got))
+	}
+	if !strings.Contains(tshark(t, file, "-N", "n"), "six."+namespace) {
+		t.Error("tshark shows no pod name")
+	}
+	wantNothingLeft(t)
+}
+
 // secondInterface adds net1, one end of a veth pair, to the netns of a pod on
 // n1.
 func secondInterface(t testing.TB, name, uid string) {

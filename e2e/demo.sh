@@ -23,8 +23,23 @@ if [ -n "${KUBECONFIG:-}" ]; then
 	say "using the cluster of KUBECONFIG=$KUBECONFIG"
 	in_cluster() { "$@"; }
 	command -v kubectl >/dev/null || { echo "demo: kubectl is not installed" >&2; exit 1; }
-	echo "Its nodes must be able to pull ${RETINA_COLLECTOR_IMAGE:-$(bin/kubectl-retina version | awk '/^collector image/ {print $3}')}"
-	echo "(push dist/retina-collector.tar to a registry of yours and set RETINA_COLLECTOR_IMAGE, if they cannot)."
+	# Before anything is deployed: its nodes need the collectors' image.
+	context=$(kubectl config current-context)
+	case $context in
+	kind-*) kind load image-archive dist/retina-collector.tar --name "${context#kind-}" ;;
+	k3d-*) k3d image import dist/retina-collector.tar --cluster "${context#k3d-}" ;;
+	minikube*) minikube image load dist/retina-collector.tar --profile "$context" ;;
+	*)
+		if [ -z "${RETINA_COLLECTOR_IMAGE:-}" ]; then
+			cat >&2 <<-TEXT
+				demo: push dist/retina-collector.tar to a registry that the nodes can pull from, for example
+				  skopeo copy --all oci-archive:dist/retina-collector.tar docker://REGISTRY/retina-collector:demo
+				and run again with RETINA_COLLECTOR_IMAGE=REGISTRY/retina-collector:demo, or without KUBECONFIG for a cluster on this machine.
+			TEXT
+			exit 1
+		fi
+		;;
+	esac
 	server=${RETINA_DEMO_SERVER:-registry.k8s.io/e2e-test-images/agnhost:2.53}
 	server_args='["netexec", "--http-port=8080"]'
 	client_image=$server

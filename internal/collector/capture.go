@@ -18,7 +18,8 @@ const (
 	buffers = 4
 	// quiet is how often a frame without packets says that there were none.
 	quiet = 200 * time.Millisecond
-	// lookAround is how often vanished interfaces are looked for.
+	// lookAround is how often vanished interfaces and other collectors are looked
+	// for.
 	lookAround = time.Second
 )
 
@@ -26,6 +27,7 @@ const (
 type capture struct {
 	*run
 	plugin *packets.Plugin
+	node   bool // the node itself is a target
 	gone   bool // no interface is left
 }
 
@@ -39,15 +41,37 @@ func (c *capture) execute(ctx context.Context) error {
 	if reason != "" {
 		return c.send.end(wire.End{Reason: reason, Interfaces: c.emptyStats()})
 	}
+	if c.node {
+		if err := c.plugin.ExcludeOthers(); err != nil {
+			return err
+		}
+	}
 	if err := c.plugin.Go(); err != nil {
 		return err
 	}
-	reason, err = c.pump(ctx)
+	p := c.startPump()
+	reason, err = c.wait(ctx, p.allGone, p.failed)
+	close(p.done)
 	if err != nil {
-		return err
+		return err // the stream may be stuck: wait for nobody
 	}
+	if reason == "" {
+		reason = wire.EndGone
+	}
+	// The capture ends now, however long it takes to send what it has.
 	if err := c.plugin.Stop(); err != nil {
 		return err
+	}
+	return c.attended(func() error { return c.finish(p, reason) })
+}
+
+// finish sends everything that is left, and the End frame.
+func (c *capture) finish(p *pump, reason string) error {
+	p.both.Wait() // what was read goes out before what Drain will find
+	select {
+	case err := <-p.failed:
+		return err
+	default:
 	}
 	stats, err := c.plugin.Drain(make([]byte, packets.FrameCapacity), c.sendPackets)
 	if err != nil {
@@ -79,9 +103,11 @@ func (c *capture) wait(ctx context.Context, proceed <-chan struct{}, failed <-ch
 		case <-c.commands.stop:
 			return wire.EndStop, nil
 		case <-c.commands.ended:
-			return "", fmt.Errorf("%w: %w", errUnheard, c.commands.err)
+			return "", c.commands.gone()
 		case <-c.silence.C:
-			return "", fmt.Errorf("%w: no word for %s", errUnheard, wire.Silence)
+			if err := c.silent(); err != nil {
+				return "", err
+			}
 		case <-c.deadline:
 			return wire.EndDeadline, nil
 		case <-ctx.Done():
@@ -90,42 +116,32 @@ func (c *capture) wait(ctx context.Context, proceed <-chan struct{}, failed <-ch
 	}
 }
 
-// pump captures until wait says why not to go on. Reading the ring and writing
-// the stream overlap.
-func (c *capture) pump(ctx context.Context) (string, error) {
-	done, allGone := make(chan struct{}), make(chan struct{})
+// A pump reads the ring and writes the stream at the same time.
+type pump struct {
+	done    chan struct{} // closed by whoever wants it to end
+	allGone chan struct{} // closed when no interface is left
+	failed  chan error    // at most two
+	both    sync.WaitGroup
+}
+
+func (c *capture) startPump() *pump {
+	p := &pump{done: make(chan struct{}), allGone: make(chan struct{}), failed: make(chan error, 2)}
 	free, full := make(chan []byte, buffers), make(chan []byte, buffers)
 	for range buffers {
 		free <- make([]byte, packets.FrameCapacity)
 	}
-	failed := make(chan error, 2)
-	var both sync.WaitGroup
-	both.Go(func() {
+	p.both.Go(func() {
 		defer close(full)
-		if err := c.fill(free, full, allGone, done); err != nil {
-			failed <- err
+		if err := c.fill(free, full, p.allGone, p.done); err != nil {
+			p.failed <- err
 		}
 	})
-	both.Go(func() {
+	p.both.Go(func() {
 		if err := c.empty(full, free); err != nil {
-			failed <- fmt.Errorf("%w: write to the stream: %w", errUnheard, err)
+			p.failed <- fmt.Errorf("%w: write to the stream: %w", errUnheard, err)
 		}
 	})
-	reason, err := c.wait(ctx, allGone, failed)
-	close(done)
-	if err != nil {
-		return "", err // the stream may be stuck: wait for nobody
-	}
-	if reason == "" {
-		reason = wire.EndGone
-	}
-	both.Wait() // what was read goes out before what Drain will find
-	select {
-	case err := <-failed:
-		return "", err
-	default:
-		return reason, nil
-	}
+	return p
 }
 
 // fill reads packets into free buffers until done.
@@ -164,9 +180,14 @@ func (c *capture) fill(free <-chan []byte, full chan<- []byte, allGone, done cha
 	}
 }
 
-// lookAround reports interfaces that have vanished, and closes allGone once when
-// none is left.
+// lookAround reports interfaces that have vanished, closes allGone once when
+// none is left, and looks for other collectors of the node.
 func (c *capture) lookAround(allGone chan struct{}) error {
+	if c.node {
+		if err := c.plugin.ExcludeOthers(); err != nil {
+			return err
+		}
+	}
 	gone, all, err := c.plugin.Gone()
 	if err != nil {
 		return err

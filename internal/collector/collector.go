@@ -24,9 +24,11 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
-// Run is one collector, from hello to end. ctx ends it in order, as the signal
-// that the pod is being deleted. The error says why it ended early; it has
-// been sent as a Failure frame when the stream still worked.
+// Run is one collector, from hello to end, and on until the command closes its
+// side: what was written last is still on its way when it has been written,
+// and the end of this process would cut it off. ctx ends it in order, as the
+// signal that the pod is being deleted. The error says why it ended early; it
+// has been sent as a Failure frame when the stream still worked.
 //
 // When Run returns, a write to stdout may still be blocked: the process should
 // exit.
@@ -41,12 +43,16 @@ func Run(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	}
 	r := &run{send: send, commands: listen(stdin, send), silence: time.NewTimer(wire.Silence)}
 	err = r.run(ctx)
-	if err == nil || errors.Is(err, errUnheard) {
+	if errors.Is(err, errUnheard) {
 		return err
 	}
-	// The stream may be what failed; then nobody hears this either.
-	failure := wire.Failure{Cause: err.Error(), Hint: hint.Of(err)}
-	return errors.Join(err, send.json(wire.KindFailure, failure), send.end(wire.End{Reason: wire.EndFailure}))
+	if err != nil {
+		// The stream may be what failed; then nobody hears this either.
+		failure := wire.Failure{Cause: err.Error(), Hint: hint.Of(err)}
+		err = errors.Join(err, send.json(wire.KindFailure, failure), send.end(wire.End{Reason: wire.EndFailure}))
+	}
+	r.linger()
+	return err
 }
 
 func newHello() (wire.Hello, error) {
@@ -62,7 +68,13 @@ func newHello() (wire.Hello, error) {
 }
 
 // errUnheard ends a collector whose command is gone: there is nobody to tell.
-var errUnheard = errors.New("the command is gone")
+// goodbye is how long a collector tries to finish when the command has gone.
+const goodbye = time.Second
+
+var (
+	errUnheard = errors.New("the command is gone")
+	errSilent  = fmt.Errorf("%w: no word for %s", errUnheard, wire.Silence)
+)
 
 // run is the state of one collector.
 type run struct {
@@ -93,9 +105,59 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.send.json(wire.KindReady, ready); err != nil {
 		return errors.Join(err, plugin.Close())
 	}
-	c := &capture{run: r, plugin: plugin}
+	c := &capture{run: r, plugin: plugin, node: capturesNode(spec.Packets)}
 	err = c.execute(ctx)
+	if errors.Is(err, errUnheard) {
+		// Others may be stuck in the stream with the plugin's memory in their
+		// hands: the end of the process frees that.
+		return errors.Join(err, plugin.Detach())
+	}
 	return errors.Join(err, plugin.Close())
+}
+
+// silent is asked when nothing was heard for wire.Silence. That counts only
+// while we are heard ourselves: when the reader at the other end pauses and the
+// stream is full, an API server that bridges to WebSocket forwards nothing in
+// the other direction either. Should the command be gone then, its lease ends
+// the pod.
+func (r *run) silent() error {
+	if !r.send.stuck() {
+		return errSilent
+	}
+	r.silence.Reset(wire.Silence)
+	return nil
+}
+
+// attended does f for as long as somebody is there to see it done.
+func (r *run) attended(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-r.commands.heard:
+			r.silence.Reset(wire.Silence)
+		case <-r.commands.ended:
+			// The command closes its side when it has what it wanted, which may
+			// be what f has just done.
+			select {
+			case err := <-done:
+				return err
+			case <-time.After(goodbye):
+				return r.commands.gone()
+			}
+		case <-r.silence.C:
+			if err := r.silent(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// linger waits until the command is gone.
+func (r *run) linger() {
+	_ = r.attended(func() error { <-r.commands.ended; return nil })
 }
 
 func (r *run) awaitSpec(ctx context.Context) (wire.Spec, error) {
@@ -111,9 +173,11 @@ func (r *run) awaitSpec(ctx context.Context) (wire.Spec, error) {
 		case <-r.commands.heard:
 			r.silence.Reset(wire.Silence)
 		case <-r.commands.ended:
-			return wire.Spec{}, fmt.Errorf("%w before it sent a spec: %w", errUnheard, r.commands.err)
+			return wire.Spec{}, r.commands.gone()
 		case <-r.silence.C:
-			return wire.Spec{}, fmt.Errorf("%w: no spec for %s", errUnheard, wire.Silence)
+			if err := r.silent(); err != nil {
+				return wire.Spec{}, err
+			}
 		case <-ctx.Done():
 			return wire.Spec{}, errors.New("the collector pod is being deleted")
 		}

@@ -96,8 +96,10 @@ func (c *conversation) expect(kind wire.Kind, message any) (packets int) {
 	}
 }
 
+// ended closes the command's side and waits for the collector to end.
 func (c *conversation) ended(want string) {
 	c.t.Helper()
+	c.stdin.Close()
 	select {
 	case err := <-c.result:
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

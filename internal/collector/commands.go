@@ -19,24 +19,37 @@ type commands struct {
 	start chan struct{}
 	stop  chan struct{}
 	heard chan struct{} // something was said
+	pings chan wire.Ping
 	ended chan struct{}
 	err   error // why it ended; valid once ended is closed
 }
 
 // listen reads frames from stdin until it ends, and answers pings through s.
+// Nothing that happens to s keeps it from listening: while the stream is stuck,
+// because the reader at its other end is slow, the command is still there.
 func listen(stdin io.Reader, s *sender) *commands {
 	c := &commands{
 		spec: make(chan wire.Spec, 1), start: make(chan struct{}, 1), stop: make(chan struct{}, 1),
-		heard: make(chan struct{}, 1), ended: make(chan struct{}),
+		heard: make(chan struct{}, 1), pings: make(chan wire.Ping, 1), ended: make(chan struct{}),
 	}
 	go func() {
+		for ping := range c.pings {
+			// A stream that fails is noticed by whoever sends packets.
+			_ = s.json(wire.KindPong, wire.Pong{Seq: ping.Seq, TimeNS: time.Now().UnixNano()})
+		}
+	}()
+	go func() {
 		defer close(c.ended)
-		c.err = c.read(wire.NewReader(bufio.NewReader(stdin)), s)
+		defer close(c.pings)
+		c.err = c.read(wire.NewReader(bufio.NewReader(stdin)))
 	}()
 	return c
 }
 
-func (c *commands) read(r *wire.Reader, s *sender) error {
+// gone is why nothing more comes; ended is closed.
+func (c *commands) gone() error { return fmt.Errorf("%w: %w", errUnheard, c.err) }
+
+func (c *commands) read(r *wire.Reader) error {
 	buf := make([]byte, 4096)
 	for {
 		kind, payload, err := r.ReadFrame(buf)
@@ -60,9 +73,7 @@ func (c *commands) read(r *wire.Reader, s *sender) error {
 			if err := json.Unmarshal(payload, &ping); err != nil {
 				return fmt.Errorf("read ping: %w", err)
 			}
-			if err := s.json(wire.KindPong, wire.Pong{Seq: ping.Seq, TimeNS: time.Now().UnixNano()}); err != nil {
-				return err
-			}
+			offer(c.pings, ping)
 		default:
 			return fmt.Errorf("frame of kind %d is not for a collector", kind)
 		}

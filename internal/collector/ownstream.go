@@ -19,10 +19,15 @@ const (
 // different, so that other traffic hardly matches both.
 var bursts = [...]int{93_500, 161_000}
 
+// capturesNode tells whether the node itself is a target.
+func capturesNode(spec *wire.PacketsSpec) bool {
+	return slices.ContainsFunc(spec.Targets, func(t wire.Target) bool { return t.Node })
+}
+
 // excludeOwnStream leaves the packets of this collector's own stream out of a
 // capture of the node. It returns a warning when the stream was not found.
 func (r *run) excludeOwnStream(spec *wire.PacketsSpec, plugin *packets.Plugin) string {
-	if !slices.ContainsFunc(spec.Targets, func(t wire.Target) bool { return t.Node }) {
+	if !capturesNode(spec) {
 		return ""
 	}
 	flows, err := r.findOwnStream()

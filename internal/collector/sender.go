@@ -5,6 +5,7 @@ package collector
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
@@ -12,11 +13,32 @@ import (
 // sender writes frames from several goroutines: packets from one, pongs from
 // another.
 type sender struct {
-	mu sync.Mutex
-	w  *wire.Writer
+	mu      sync.Mutex
+	w       *wire.Writer
+	writing atomic.Bool
 }
 
-func newSender(w io.Writer) *sender { return &sender{w: wire.NewWriter(w)} }
+func newSender(w io.Writer) *sender {
+	s := &sender{}
+	s.w = wire.NewWriter(&noted{w: w, writing: &s.writing})
+	return s
+}
+
+// stuck reports whether a write is under way, which for a stream that is not
+// stuck is hardly ever.
+func (s *sender) stuck() bool { return s.writing.Load() }
+
+// noted notes while a write is under way.
+type noted struct {
+	w       io.Writer
+	writing *atomic.Bool
+}
+
+func (n *noted) Write(b []byte) (int, error) {
+	n.writing.Store(true)
+	defer n.writing.Store(false)
+	return n.w.Write(b)
+}
 
 func (s *sender) frame(kind wire.Kind, payload []byte) error {
 	s.mu.Lock()

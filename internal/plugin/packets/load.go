@@ -19,6 +19,10 @@ import (
 // pod of the largest nodes with several interfaces each.
 const maxInterfaces = 4096
 
+// maxFlows is how many connections are left out at most: those of our own
+// stream, and of other captures of the same node.
+const maxFlows = 4096
+
 // kernel is what all interfaces share: the maps, and the program to make
 // copies of.
 type kernel struct {
@@ -38,6 +42,7 @@ func newKernel(ringBytes uint32) (*kernel, error) {
 	}
 	spec.Maps["ring"].MaxEntries = ringBytes
 	spec.Maps["counters"].MaxEntries = maxInterfaces
+	spec.Maps["own_flows"].MaxEntries = maxFlows
 	k := &kernel{spec: spec}
 	maps := ebpf.CollectionSpec{Maps: spec.Maps}
 	if err := maps.LoadAndAssign(&k.maps, nil); err != nil {

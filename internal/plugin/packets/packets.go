@@ -22,6 +22,7 @@ type Plugin struct {
 	netns       []*hostns.Netns
 	watched     []watched // by interface ID
 	reader      *reader
+	others      *others // nil unless the node is a target
 }
 
 // watched is where an interface can be looked for again.
@@ -164,6 +165,19 @@ func (p *Plugin) ExcludeFlows(flows []Flow) error {
 	return nil
 }
 
+// ExcludeOthers leaves out the streams of other collectors on this node as well:
+// two captures of one node would feed each other. It is to be called again and
+// again, as others come.
+func (p *Plugin) ExcludeOthers() error {
+	if p.others == nil {
+		var err error
+		if p.others, err = newOthers(p.kernel.maps.OwnFlows); err != nil {
+			return err
+		}
+	}
+	return p.others.adopt()
+}
+
 // Go starts counting and capturing on all interfaces at once.
 func (p *Plugin) Go() error { return p.setRunning(1) }
 
@@ -178,19 +192,29 @@ func (p *Plugin) setRunning(on uint32) error {
 	return nil
 }
 
-// Close detaches from every interface and frees everything, in reverse order
-// of its making. Detaching waits for the kernel's RCU grace period, so the
-// interfaces go in parallel.
-func (p *Plugin) Close() error {
+// Detach detaches from every interface and leaves everything else as it is.
+// Detaching waits for the kernel's RCU grace period, so the interfaces go in
+// parallel.
+func (p *Plugin) Detach() error {
 	errs := make([]error, len(p.attachments))
 	var wg sync.WaitGroup
 	for i, a := range p.attachments {
 		wg.Go(func() { errs[i] = a.Close() })
 	}
 	wg.Wait()
+	p.attachments = nil
+	return errors.Join(errs...)
+}
+
+// Close detaches and frees everything. Nothing else may be in use.
+func (p *Plugin) Close() error {
+	errs := []error{p.Detach()}
 	var closers []io.Closer
 	if p.reader != nil {
 		closers = append(closers, p.reader)
+	}
+	if p.others != nil {
+		closers = append(closers, p.others)
 	}
 	for _, ns := range p.netns {
 		closers = append(closers, ns)
@@ -198,6 +222,6 @@ func (p *Plugin) Close() error {
 	for _, c := range append(closers, p.kernel) {
 		errs = append(errs, c.Close())
 	}
-	p.attachments, p.netns, p.reader = nil, nil, nil
+	p.netns, p.reader = nil, nil
 	return errors.Join(errs...)
 }

@@ -311,6 +311,33 @@ func TestExcludedFlowIsCountedApart(t *testing.T) {
 	}
 }
 
+// TestTwoCapturesOfANodeLeaveEachOtherOut has one plugin exclude a flow and a
+// second one, that began earlier, adopt it.
+func TestTwoCapturesOfANodeLeaveEachOtherOut(t *testing.T) {
+	pod := vethtest.NewPod(t)
+	spec := &wire.PacketsSpec{SnapLen: 1500, RingBytes: 1 << 20, Targets: []wire.Target{{Name: "node test", Node: true}}}
+	var first, second *packets.Plugin
+	vethtest.Must(t, pod.Netns.Do(func() (err error) {
+		if first, err = packets.Open(spec); err == nil {
+			second, err = packets.Open(spec)
+		}
+		return err
+	}))
+	defer first.Close()
+	defer second.Close()
+	vethtest.Must(t, first.ExcludeOthers()) // there is nothing yet
+	stream := vethtest.TCP(t, pod, "192.0.2.1:0", "192.0.2.2:7003")
+	vethtest.Must(t, second.ExcludeFlows([]packets.Flow{{Local: vethtest.Local(stream), Remote: vethtest.Remote(stream)}}))
+	vethtest.Must(t, first.ExcludeOthers())
+	vethtest.Must(t, first.Go())
+	_, err := stream.Write([]byte("the other's stream"))
+	vethtest.Must(t, err)
+	got, stats := finish(t, first)
+	if slices.ContainsFunc(got, func(g packet) bool { return bytes.Contains(g.data, []byte("the other's stream")) }) || stats[0].Excluded == 0 {
+		t.Errorf("%d packets, stats %+v", len(got), stats)
+	}
+}
+
 func TestCarriers(t *testing.T) {
 	flow := func(port uint16) packets.Flow {
 		return packets.Flow{Local: netip.MustParseAddrPort("192.0.2.1:10250"), Remote: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), port)}
