@@ -150,7 +150,7 @@ func runMerge(ctx context.Context, path string, streams []string) (err error) {
 			Interfaces: []capture.Interface{{Interface: pcapng.Interface{LinkType: wire.LinkTypeEthernet}}},
 		})
 	}
-	out, err := capture.OpenOutput(path, nil, capture.Pcapng)
+	out, err := capture.OpenOutput(ctx, path, nil, capture.Pcapng)
 	if err != nil {
 		return err
 	}
