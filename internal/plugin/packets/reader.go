@@ -3,13 +3,11 @@
 package packets
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 	"unsafe"
-
-	"github.com/cilium/ebpf/ringbuf"
 
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
@@ -36,8 +34,8 @@ const (
 type reader struct {
 	kernel   *kernel
 	snapLen  uint32
-	ring     *ringbuf.Reader
-	record   ringbuf.Record
+	mu       sync.Mutex // Close waits for a read that nobody waits for any more
+	ring     *ring      // nil after Close
 	clock    wallClock
 	captured []uint64 // by interface ID
 	totals   wire.PacketsHeader
@@ -45,40 +43,54 @@ type reader struct {
 }
 
 func newReader(k *kernel, snapLen uint32) (*reader, error) {
-	ring, err := ringbuf.NewReader(k.maps.Ring)
+	ring, err := newRing(k.maps.Ring)
 	if err != nil {
-		return nil, fmt.Errorf("map ring buffer: %w", err)
+		return nil, err
 	}
 	return &reader{kernel: k, snapLen: snapLen, ring: ring, captured: make([]uint64, maxInterfaces)}, nil
 }
 
 // Close unmaps the ring buffer.
-func (r *reader) Close() error { return r.ring.Close() }
+func (r *reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ring := r.ring
+	r.ring = nil
+	return ring.Close()
+}
 
 // read fills one payload of a KindPackets frame into buf[:0]. It returns after
 // poll at the latest, with or without packets, and before that when the frame is
 // full. interfaces is how many there are.
 func (r *reader) read(buf []byte, interfaces int) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ring == nil {
+		return nil, os.ErrClosed
+	}
 	start, err := r.clock.now()
 	if err != nil {
 		return nil, err
 	}
-	r.ring.SetDeadline(time.Now().Add(poll))
 	payload := append(buf[:0], make([]byte, wire.PacketsHeaderLen)...)
-	complete := start
+	complete, waited := start, false
 	for len(payload) < frameBytes {
-		err := r.ring.ReadInto(&r.record)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		sample := r.ring.next()
+		if sample == nil && waited {
 			complete = start // the ring was empty after that
 			break
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read ring buffer: %w", err)
+		if sample == nil {
+			r.ring.free()
+			time.Sleep(poll)
+			waited = true
+			continue
 		}
-		if payload, complete, err = r.block(payload, r.record.RawSample, interfaces); err != nil {
+		if payload, complete, err = r.block(payload, sample, interfaces); err != nil {
 			return nil, err
 		}
 	}
+	r.ring.free()
 	if start-r.counted >= int64(recount) {
 		if err := r.recount(start, interfaces); err != nil {
 			return nil, err
