@@ -67,6 +67,7 @@ type summary struct {
 		Interfaces    []interfaceSummary
 		Pods          []struct {
 			Namespace, Name, Error string
+			HostNetwork            bool
 			Interfaces             []interfaceSummary
 		}
 	}

@@ -127,7 +127,7 @@ func (s *benchSet) merge(b *testing.B) {
 		sources = append(sources, Source{Node: fmt.Sprint(node), Frames: wire.NewReader(bufio.NewReaderSize(f, 64<<10)),
 			Interfaces: []Interface{{Interface: pcapng.Interface{LinkType: 1}}}})
 	}
-	out, err := OpenOutput(filepath.Join(s.dir, "retina.out"), nil, Pcapng)
+	out, err := OpenOutput(b.Context(), filepath.Join(s.dir, "retina.out"), nil, Pcapng)
 	if err != nil {
 		b.Fatal(err)
 	}

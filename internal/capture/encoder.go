@@ -78,7 +78,7 @@ func (e *pcapngEncoder) trailer(result *Result, startNS, endNS int64) []byte {
 	var dst []byte
 	for _, s := range result.Sources {
 		for _, i := range s.Interfaces {
-			dst = i.statistics(s.Err, startNS, endNS).Append(dst)
+			dst = i.statistics(s.missing(), startNS, endNS).Append(dst)
 		}
 	}
 	if !result.Complete {
@@ -105,15 +105,15 @@ func (e *pcapngEncoder) room() int64 {
 
 // statistics are the interface's block at the end of the file. What a stream
 // that was cut cannot tell is left out.
-func (i InterfaceResult) statistics(err error, startNS, endNS int64) pcapng.Statistics {
+func (i InterfaceResult) statistics(missing string, startNS, endNS int64) pcapng.Statistics {
 	s := pcapng.Statistics{Interface: i.ID, TimeNS: endNS, StartNS: startNS, EndNS: endNS}
 	if i.Counted {
 		s.Counts = append(s.Counts, pcapng.Count{Counter: pcapng.IfRecv, N: i.Seen}, pcapng.Count{Counter: pcapng.IfDrop, N: i.Lost})
 	}
 	s.Counts = append(s.Counts, pcapng.Count{Counter: pcapng.UsrDeliv, N: i.Packets})
 	switch {
-	case err != nil:
-		s.Comments = []string{brief("incomplete: "+err.Error(), maxComment)}
+	case missing != "":
+		s.Comments = []string{brief("incomplete: "+missing, maxComment)}
 	case i.Gone:
 		s.Comments = []string{"the interface vanished during the capture"}
 	}

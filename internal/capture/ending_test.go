@@ -85,6 +85,38 @@ func TestSourcesThatDoNotEndInOrder(t *testing.T) {
 	}
 }
 
+// What a cut stream has lost is at least what its collector had seen and never
+// arrived, and at least what the collector had counted.
+func TestLossOfACutStreamIsALowerBound(t *testing.T) {
+	packet := testPacket{0, epoch, 1, 60}
+	for _, tt := range []struct {
+		name       string
+		seen, lost uint64
+		opts       Options
+		want       uint64
+	}{
+		{name: "all arrived", seen: 2},
+		{name: "some never arrived", seen: 5814, lost: 3, want: 5812},
+		{name: "counted as lost", seen: 9, lost: 20, want: 20},
+		{name: "beyond the limit", seen: 5814, opts: Options{MaxPackets: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRecording(1).packets(epoch, packet)
+			r.seen, r.lost = tt.seen-1, tt.lost
+			result, f := merge(t, tt.opts, r.packets(epoch, packet).source("a"))
+			if result.Complete || result.Lost != tt.want || result.Sources[0].Lost != tt.want {
+				t.Errorf("complete %v, lost %d, of the source %d, want %d", result.Complete, result.Lost, result.Sources[0].Lost, tt.want)
+			}
+			for _, comment := range f.comments { // of the interface, and of the file
+				said := strings.HasSuffix(comment, fmt.Sprintf("at least %d packets of the node are lost", tt.want))
+				if said != (tt.want > 0) {
+					t.Errorf("comments are %q", f.comments)
+				}
+			}
+		})
+	}
+}
+
 // The packet after which a node's are missing says so.
 func TestCutIsNotedAtNextPacket(t *testing.T) {
 	cut := newRecording(1).packets(epoch+1, testPacket{0, epoch, 1, 60})

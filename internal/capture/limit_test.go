@@ -72,7 +72,7 @@ func TestLimits(t *testing.T) {
 // A file that has no room for its own header is refused before it begins.
 func TestLimitBelowHeader(t *testing.T) {
 	var b bytes.Buffer
-	out, _ := OpenOutput(Stdout, &b, Pcapng)
+	out, _ := OpenOutput(t.Context(), Stdout, &b, Pcapng)
 	_, err := NewMerger([]Source{newRecording(1).source("a")}, out, Options{MaxBytes: 300}).Run(t.Context())
 	if err == nil || b.Len() != 0 {
 		t.Errorf("%d bytes were written, error is %v", b.Len(), err)

@@ -71,7 +71,7 @@ func TestTotalsWhileRunning(t *testing.T) {
 		a.packets(epoch+int64(i), testPacket{0, epoch + int64(i), uint32(i), 100})
 	}
 	var b bytes.Buffer
-	out, _ := OpenOutput(Stdout, &b, Pcapng)
+	out, _ := OpenOutput(t.Context(), Stdout, &b, Pcapng)
 	m := NewMerger([]Source{a.end(wire.EndStop, 3).source("a")}, out, Options{})
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -112,7 +112,7 @@ func TestReaderClosed(t *testing.T) {
 		a.packets(epoch+int64(i), testPacket{0, epoch + int64(i), uint32(i), 1000})
 	}
 	stops := 0
-	out, _ := OpenOutput(Stdout, w, Pcapng)
+	out, _ := OpenOutput(t.Context(), Stdout, w, Pcapng)
 	result, err := NewMerger([]Source{a.end(wire.EndStop).source("a")}, out, Options{Stop: func() { stops++ }}).Run(t.Context())
 	if !errors.Is(err, ErrReaderClosed) || stops != 1 {
 		t.Errorf("error is %v, stopped %d times", err, stops)

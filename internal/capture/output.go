@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,12 +56,13 @@ type undoer interface {
 }
 
 // OpenOutput opens path for a capture, or stdout when path is Stdout. The
-// caller closes or discards it.
+// caller closes or discards it. A named pipe is opened when somebody reads it;
+// until then ctx can end the waiting, and the error is ctx's.
 //
 // A file is opened, so that a path that cannot be written is an error now, but
 // one that exists keeps its contents until the capture begins. A new file is
 // readable by its owner only, because it holds other people's traffic.
-func OpenOutput(path string, stdout io.Writer, format Format) (*Output, error) {
+func OpenOutput(ctx context.Context, path string, stdout io.Writer, format Format) (*Output, error) {
 	if path == Stdout {
 		return &Output{name: "standard output", format: format, w: stdout}, nil
 	}
@@ -72,7 +74,7 @@ func OpenOutput(path string, stdout io.Writer, format Format) (*Output, error) {
 	if err == nil {
 		out.created = path
 	} else if errors.Is(err, fs.ErrExist) {
-		f, err = os.OpenFile(path, os.O_WRONLY, 0)
+		f, err = openExisting(ctx, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write capture: %w", err)
@@ -82,6 +84,31 @@ func OpenOutput(path string, stdout io.Writer, format Format) (*Output, error) {
 		out.undo = f
 	}
 	return out, nil
+}
+
+// openExisting opens what is at path. Nothing ends an open that waits for the
+// other end of a pipe, so it is left behind when ctx is done.
+func openExisting(ctx context.Context, path string) (*os.File, error) {
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		done <- opened{f, err}
+	}()
+	select {
+	case o := <-done:
+		return o.f, o.err
+	case <-ctx.Done():
+		go func() {
+			if o := <-done; o.err == nil {
+				_ = o.f.Close() // nothing was written
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
 }
 
 // checkPath answers the mistakes whose error from the system says less.

@@ -33,7 +33,7 @@ func TestOpenOutputRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, err := OpenOutput(tt.path, nil, Pcapng)
+			out, err := OpenOutput(t.Context(), tt.path, nil, Pcapng)
 			if err == nil {
 				out.Discard()
 				t.Fatal("accepted")
@@ -51,7 +51,7 @@ func TestOpenOutputRefuses(t *testing.T) {
 
 func TestDiscard(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.pcapng")
-	out, err := OpenOutput(path, nil, Pcapng)
+	out, err := OpenOutput(t.Context(), path, nil, Pcapng)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestDiscard(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err = OpenOutput(path, nil, Pcapng); err != nil {
+	if out, err = OpenOutput(t.Context(), path, nil, Pcapng); err != nil {
 		t.Fatal(err)
 	}
 	if err := out.Discard(); err != nil {
@@ -84,7 +84,7 @@ func TestExistingFileIsReplaced(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("old"), 10000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := OpenOutput(path, nil, Pcapng)
+	out, err := OpenOutput(t.Context(), path, nil, Pcapng)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestParseFormat(t *testing.T) {
 
 func TestPcapHasOneLinkType(t *testing.T) {
 	var b bytes.Buffer
-	out, _ := OpenOutput(Stdout, &b, Pcap)
+	out, _ := OpenOutput(t.Context(), Stdout, &b, Pcap)
 	ethernet, raw := newRecording(1).source("a"), newRecording(1).source("b")
 	raw.Interfaces[0].LinkType = wire.LinkTypeRaw
 	_, err := NewMerger([]Source{ethernet, raw}, out, Options{}).Run(t.Context())
@@ -258,7 +258,7 @@ func TestFullDiskThatStaysFull(t *testing.T) {
 // A failing stream that cannot be cut keeps its counts honest.
 func TestFailingStream(t *testing.T) {
 	var b bytes.Buffer
-	out, _ := OpenOutput(Stdout, io.MultiWriter(&b, &disk{space: 1500}), Pcapng)
+	out, _ := OpenOutput(t.Context(), Stdout, io.MultiWriter(&b, &disk{space: 1500}), Pcapng)
 	result, err := NewMerger(fullDiskSources(), out, Options{}).Run(t.Context())
 	if !errors.Is(err, syscall.ENOSPC) || result.Packets == 0 || result.Packets+result.Lost != 65 || result.Complete {
 		t.Errorf("%v, %+v", err, result)
@@ -266,7 +266,7 @@ func TestFailingStream(t *testing.T) {
 }
 
 func TestWriterHoldsNoMoreThanItNeeds(t *testing.T) {
-	out, _ := OpenOutput(Stdout, io.Discard, Pcapng)
+	out, _ := OpenOutput(t.Context(), Stdout, io.Discard, Pcapng)
 	interfaces := newRecording(1).source("a").Interfaces
 	w := newWriter(out, interfaces, Options{})
 	if err := w.begin(); err != nil {

@@ -18,7 +18,9 @@ type Result struct {
 	WireBytes uint64 // bytes that those had on the wire
 	FileBytes int64  // length of the file
 	Seen      uint64 // packets that matched, as far as is known
-	Lost      uint64 // packets that matched and were lost, as far as is known
+	// Lost are packets that matched and were lost: all of them if Complete, else
+	// at least so many.
+	Lost      uint64
 	Discarded uint64 // packets that came after a limit was reached, or after the output's reader had gone
 	Excluded  uint64 // packets of the command's own streams, never Seen
 	Late      uint64 // packets that are in the file after a younger one
@@ -54,8 +56,10 @@ type SourceResult struct {
 	// Err is nil when the source ended in order. It names the node, may carry a
 	// hint, and is wire.ErrCut when the stream was cut.
 	Err error
-	// Seen and Lost are the sums over the interfaces, or the last that was heard
-	// when the stream was cut; Lost has those that the output did not take.
+	// Seen and Lost are the sums over the interfaces; Lost has those that the
+	// output did not take. When Err is set, Seen is the last that was heard, and
+	// at least Lost packets were lost: those that the collector has counted, or
+	// those that it had seen and that never arrived, whichever are more.
 	Seen, Lost uint64
 
 	unwritten uint64
@@ -109,19 +113,26 @@ func (m *Merger) result() *Result {
 
 func (m *Merger) sourceResult(s *stream) SourceResult {
 	sr := SourceResult{Node: s.Node, Seen: s.seen.Load(), Lost: s.lost.Load()}
+	var arrived uint64
+	readerLeft := errors.Is(m.writer.err, ErrReaderClosed)
 	for id, i := range s.Interfaces {
 		t := m.writer.tallies[int(s.firstID)+id]
+		arrived += t.packets + t.unwritten + t.discarded
 		ir := InterfaceResult{
 			Interface: i, ID: s.firstID + uint32(id), Gone: m.gone[int(s.firstID)+id],
 			Packets: t.packets, CapBytes: t.capBytes, WireBytes: t.wireBytes, Lost: t.unwritten, Discarded: t.discarded,
 		}
-		if errors.Is(m.writer.err, ErrReaderClosed) {
+		if readerLeft {
 			// The reader has had enough: that is no loss.
 			ir.Lost, ir.Discarded = 0, t.discarded+t.unwritten
 		}
 		sr.Lost += ir.Lost
 		sr.unwritten += ir.Lost
 		sr.Interfaces = append(sr.Interfaces, ir)
+	}
+	// In order these are the same. Behind the file's end nothing can be lost.
+	if !m.discard && !readerLeft && sr.Seen > arrived {
+		sr.Lost = max(sr.Lost, sr.Seen-arrived+sr.unwritten)
 	}
 	ending := m.endings[s.index]
 	if ending == nil {
@@ -202,12 +213,23 @@ func (e *ending) cause() error {
 	return fmt.Errorf("collector ended early: %q", e.end.Reason)
 }
 
+// missing says what the file lacks of a source that failed; else it is empty.
+func (s *SourceResult) missing() string {
+	switch {
+	case s.Err == nil:
+		return ""
+	case s.Lost == 0:
+		return s.Err.Error()
+	}
+	return fmt.Sprintf("%v; at least %d packets of the node are lost", s.Err, s.Lost)
+}
+
 // missing says what an incomplete file lacks, a line each.
 func (r *Result) missing() []string {
 	var lines []string
 	for _, s := range r.Sources {
 		if s.Err != nil {
-			lines = append(lines, s.Err.Error())
+			lines = append(lines, s.missing())
 		}
 	}
 	if r.writeErr != nil {

@@ -20,6 +20,7 @@ type recording struct {
 	w        *wire.Writer
 	captured []uint64 // by interface
 	seen     uint64
+	lost     uint64 // said in the headers of packets only
 }
 
 func newRecording(interfaces int) *recording {
@@ -53,7 +54,7 @@ func (r *recording) packets(completeNS int64, packets ...testPacket) *recording 
 		r.captured[p.id]++
 		r.seen++
 	}
-	wire.PacketsHeader{CompleteNS: completeNS, Seen: r.seen}.Put(payload)
+	wire.PacketsHeader{CompleteNS: completeNS, Seen: r.seen, Lost: r.lost}.Put(payload)
 	return r.frame(wire.KindPackets, payload)
 }
 
@@ -169,7 +170,7 @@ func (f file) numbers() []uint32 {
 func merge(t testing.TB, opts Options, sources ...Source) (Result, file) {
 	t.Helper()
 	var b bytes.Buffer
-	out, err := OpenOutput(Stdout, &b, Pcapng)
+	out, err := OpenOutput(t.Context(), Stdout, &b, Pcapng)
 	if err != nil {
 		t.Fatal(err)
 	}

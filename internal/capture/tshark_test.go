@@ -72,7 +72,7 @@ func (r *recording) datagrams(id uint32, timeNS int64, frames ...[]byte) *record
 func mergeToFile(t *testing.T, format Format, opts Options, sources ...Source) (string, Result) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "capture."+string(format))
-	out, err := OpenOutput(path, nil, format)
+	out, err := OpenOutput(t.Context(), path, nil, format)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestTsharkReadsLive(t *testing.T) {
 	first := newRecording(1).datagrams(0, epoch, datagram(wire.LinkTypeEthernet, "10.0.0.1", "10.0.0.2", "live")).packets(epoch + 1)
 	source := first.source("n1")
 	source.Frames = &then{source.Frames, &flow{ctx: ctx, shown: output}}
-	out, err := OpenOutput(Stdout, w, Pcapng)
+	out, err := OpenOutput(t.Context(), Stdout, w, Pcapng)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestFullFileSystem(t *testing.T) {
 		a.datagrams(0, epoch+int64(i)*100_000, frames...)
 	}
 	path := filepath.Join(dir, "x.pcapng")
-	out, err := OpenOutput(path, nil, Pcapng)
+	out, err := OpenOutput(t.Context(), path, nil, Pcapng)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestWindowTime(t *testing.T) {
 		a := newRecording(1).packets(epoch+100, testPacket{0, epoch + 1, 1, 60}, testPacket{0, epoch + 7, 2, 60}).end(wire.EndStop)
 
 		var b bytes.Buffer
-		out, _ := OpenOutput(Stdout, &b, Pcapng)
+		out, _ := OpenOutput(t.Context(), Stdout, &b, Pcapng)
 		m := NewMerger([]Source{a.source("a"), late}, out, Options{WindowTime: 3 * time.Second})
 		var result Result
 		done := make(chan error)
@@ -69,7 +69,7 @@ func TestWindowBytes(t *testing.T) {
 		silent := newRecording(1).source("silent")
 		silent.Frames = endless{ctx}
 		var b bytes.Buffer
-		out, _ := OpenOutput(Stdout, &b, Pcapng)
+		out, _ := OpenOutput(t.Context(), Stdout, &b, Pcapng)
 		block := pcapng.EPBLen(1000, pcapng.FlagInbound)
 		m := NewMerger([]Source{a.end(wire.EndStop).source("a"), silent}, out, Options{WindowBytes: int64(10 * block), WindowTime: time.Hour})
 		var result Result
@@ -220,7 +220,7 @@ func TestMemoryIsReused(t *testing.T) {
 	}
 	size := uint64(a.Len())
 	source := a.end(wire.EndStop).source("a")
-	out, _ := OpenOutput(Stdout, io.Discard, Pcapng)
+	out, _ := OpenOutput(t.Context(), Stdout, io.Discard, Pcapng)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if result, err := NewMerger([]Source{source}, out, Options{}).Run(t.Context()); err != nil || result.Packets != 40000 {
@@ -242,7 +242,7 @@ func TestGivenUpWithPacketsWaiting(t *testing.T) {
 			b.Frames = &then{b.Frames, endless{ctx}}
 			a := newRecording(1).end(wire.EndStop).source("a")
 			var buf bytes.Buffer
-			out, _ := OpenOutput(Stdout, &buf, Pcapng)
+			out, _ := OpenOutput(t.Context(), Stdout, &buf, Pcapng)
 			m := NewMerger([]Source{a, b}, out, Options{Ended: func(int, error) {
 				synctest.Wait() // until b's packet is in the channel
 				cancel()

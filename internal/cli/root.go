@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -15,6 +14,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
@@ -32,15 +32,10 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 
 // report prints an error in one line, and what to do about it in another.
 func report(w io.Writer, err error) {
-	fmt.Fprintln(w, "error:", oneLine(err.Error()))
+	fmt.Fprintln(w, "error:", oneline.Text(err.Error()))
 	if text := hint.Of(err); text != "" {
-		fmt.Fprintln(w, "hint:", text)
+		fmt.Fprintln(w, "hint:", oneline.Text(text))
 	}
-}
-
-// oneLine joins the lines of joined errors.
-func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
 // NewRoot returns the command tree.
@@ -66,9 +61,12 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return hint.Wrap(exit.With(exit.Usage, err), "see: "+cmd.CommandPath()+" --help")
+		if hint.Of(err) == "" {
+			err = hint.Wrap(err, "see: "+cmd.CommandPath()+" --help")
+		}
+		return exit.With(exit.Usage, err)
 	})
-	flags.AddTo(root.PersistentFlags())
+	flags.AddTo(root)
 	captures := group(&cobra.Command{Use: "capture", Short: "Capture packets of pods and nodes"})
 	captures.AddCommand(capture.NewCreate(flags, streams))
 	root.AddCommand(captures, newVersion(streams))

@@ -3,7 +3,6 @@ package target
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -37,20 +36,12 @@ type NameRecord struct {
 // named even then. The records are sorted by address.
 func Names(ctx context.Context, client kubernetes.Interface, r *Resolved) ([]NameRecord, []error) {
 	b := newBook(r)
-	kinds := []struct {
-		name string
-		find func(context.Context, kubernetes.Interface) ([]addrName, []error)
-	}{
-		{"pods", b.pods}, {"services", b.services}, {"nodes", b.nodes},
-	}
+	kinds := []func(context.Context, kubernetes.Interface) ([]addrName, []error){b.pods, b.services, b.nodes}
 	found := make([][]addrName, len(kinds))
 	warnings := parallel(len(kinds), func(i int) error {
 		var errs []error
-		found[i], errs = kinds[i].find(ctx, client)
-		if err := first(errs); err != nil {
-			return fmt.Errorf("some %s will have no name: %w", kinds[i].name, err)
-		}
-		return nil
+		found[i], errs = kinds[i](ctx, client)
+		return first(errs)
 	})
 	records := toRecords(slices.Concat(append(found, b.known())...))
 	return records, slices.DeleteFunc(warnings, func(err error) bool { return err == nil })

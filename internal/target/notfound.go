@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -96,11 +97,11 @@ func near(word string, candidates []string) []string {
 	limit := (len(word) + 2) / 3
 	var matches []match
 	for _, name := range candidates {
-		d := levenshtein.ComputeDistance(word, name)
-		switch {
-		case d == 2 && sameLetters(word, name): // two of them swapped: one slip
-			d = 1
-		case strings.HasPrefix(name, word+"-"):
+		d := slips(word, name)
+		for given := range withoutSuffix(name) {
+			d = min(d, slips(word, given))
+		}
+		if d > limit && strings.HasPrefix(name, word+"-") {
 			d = limit
 		}
 		if d <= limit {
@@ -118,6 +119,51 @@ func near(word string, candidates []string) []string {
 		out = append(out, m.name)
 	}
 	return out
+}
+
+// slips is how many letters of b are wrong in a. Two that are swapped are one.
+func slips(a, b string) int {
+	d := levenshtein.ComputeDistance(a, b)
+	if d == 2 && sameLetters(a, b) {
+		return 1
+	}
+	return d
+}
+
+// Characters of the suffixes that Kubernetes generates, from its own
+// k8s.io/apimachinery/pkg/util/rand, and how many of them a name's end has.
+const (
+	suffixLetters = "bcdfghjklmnpqrstvwxz2456789"
+	suffixLength  = 5
+	middleLength  = 10 // of the hash of a pod template, or of a CronJob's minute, at most
+)
+
+// withoutSuffix yields what the name of a pod may have been made of: it without
+// an ordinal, without a generated suffix, and without what a Deployment or a
+// CronJob puts before that.
+func withoutSuffix(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		base, end, found := cutLast(name)
+		switch {
+		case !found:
+		case strings.Trim(end, "0123456789") == "":
+			yield(base)
+		case len(end) != suffixLength || strings.Trim(end, suffixLetters) != "":
+		case yield(base):
+			base, end, found = cutLast(base)
+			if found && len(end) <= middleLength && (strings.Trim(end, suffixLetters) == "" || strings.Trim(end, "0123456789") == "") {
+				yield(base)
+			}
+		}
+	}
+}
+
+// cutLast cuts name at its last dash.
+func cutLast(name string) (base, end string, found bool) {
+	if i := strings.LastIndexByte(name, '-'); i > 0 && i < len(name)-1 {
+		return name[:i], name[i+1:], true
+	}
+	return name, "", false
 }
 
 func sameLetters(a, b string) bool {

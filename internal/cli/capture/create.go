@@ -5,17 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -89,6 +93,10 @@ func NewCreate(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Com
 		},
 	}
 	o.addFlags(cmd)
+	o.addCompletions(cmd)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return cmd.Parent().FlagErrorFunc()(cmd, explainFlag(err))
+	})
 	return cmd
 }
 
@@ -163,29 +171,49 @@ func (o *createOptions) check() (*config, error) {
 		return nil, fmt.Errorf("-o %q is not one of json, yaml", o.output)
 	case o.output != "" && o.write == capture.Stdout:
 		return nil, errors.New("--write - and -o both want standard output")
+	case o.write == capture.Stdout && isTerminal(o.streams.Out):
+		return nil, hint.Wrap(errors.New("--write - would write packets to the terminal"), "pipe it into tshark -r -, or name a file")
 	case o.hook != "" && o.hook != "tcx" && o.hook != "clsact":
 		return nil, fmt.Errorf("--hook %q is not one of tcx, clsact", o.hook)
 	}
 	c := &config{
 		duration: o.duration, maxBytes: o.maxSizeMB * mb, packets: uint64(o.packetCount),
-		snapLen: wire.MaxSnapLen, image: o.image,
+		snapLen: wire.MaxSnapLen,
 	}
 	if o.packetSize > 0 {
 		c.snapLen = uint32(o.packetSize)
 	}
-	if c.image == "" {
-		c.image = os.Getenv(imageVariable)
-	}
-	if c.image == "" {
-		c.image = version.CollectorImage()
-	}
 	var err error
+	if c.image, err = o.collectorImage(); err != nil {
+		return nil, err
+	}
 	if c.format, err = capture.ParseFormat(o.format); err != nil {
 		return nil, fmt.Errorf("--format: %w", err)
 	}
 	// The namespace matters only for what it cannot be; the real one follows.
 	c.selection, err = o.request.Selection()
 	return c, err
+}
+
+// collectorImage is the image of the flag, of the environment, or our own.
+func (o *createOptions) collectorImage() (string, error) {
+	image, origin := o.image, "--image"
+	if image == "" {
+		image, origin = os.Getenv(imageVariable), "$"+imageVariable
+	}
+	if image == "" {
+		return version.CollectorImage(), nil
+	}
+	if _, err := name.ParseReference(image); err != nil {
+		return "", hint.Wrap(fmt.Errorf("%s %q is not the name of an image", origin, image),
+			"write it as REGISTRY/REPOSITORY:TAG, the repository in lower case and without blanks")
+	}
+	return image, nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // interrupted ends a capture that the user ended.

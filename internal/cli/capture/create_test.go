@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +94,7 @@ func TestMistakesAreUsageErrors(t *testing.T) {
 		"--format":                {"pod/x", "--format", "zip"},
 		"is not a label selector": {"-l", "a=("},
 		"cannot be the name":      {"pod/x", "--name", "a/b"},
+		"name of an image":        {"pod/x", "--image", "BAD IMAGE"},
 	} {
 		_, err := options(t, args...).complete()
 		if exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), want) {
@@ -113,7 +115,7 @@ func ended(t *testing.T, result *capture.Result) (*captureRun, *bytes.Buffer, *b
 		t.Fatal(err)
 	}
 	r := newRun(o, c)
-	out, err := capture.OpenOutput(t.TempDir()+"/x.pcapng", nil, capture.Pcapng)
+	out, err := capture.OpenOutput(t.Context(), t.TempDir()+"/x.pcapng", nil, capture.Pcapng)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +182,75 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+func TestSummaryHasHostNetworkPods(t *testing.T) {
+	r, _, _ := ended(t, &capture.Result{})
+	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "")
+	n := &nodeRun{plan: &p, source: &capture.SourceResult{Interfaces: []capture.InterfaceResult{
+		{Interface: capture.Interface{Target: 0, Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: 1},
+		{Interface: capture.Interface{Target: 1, Interface: pcapng.Interface{Name: "n1/ens3"}}, Packets: 2},
+	}}}
+	r.nodes = []*nodeRun{n}
+	want := []SummaryNode{{
+		Name: "n1", Ready: true, Packets: 3, Interfaces: []SummaryInterface{{Name: "ens3", Packets: 2}},
+		Pods: []SummaryPod{
+			{Namespace: "shop", Name: "web", Interfaces: []SummaryInterface{{Name: "eth0", Packets: 1}}},
+			{Namespace: "kube-system", Name: "proxy", HostNetwork: true, Interfaces: []SummaryInterface{}},
+		},
+	}}
+	if diff := cmp.Diff(want, r.summary(&capture.Result{}, 0).Nodes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSummaryWhenNothingStarted(t *testing.T) {
+	r, stdout, _ := ended(t, &capture.Result{})
+	r.nodes[0].source, r.nodes[0].err = nil, errors.New("node n1: no\x1b[2J BTF")
+	if err := r.nothingStarted(); exit.Code(err) != exit.Failed {
+		t.Errorf("exit code of %v", err)
+	}
+	var got Summary
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Complete || got.Files == nil || len(got.Files) != 0 || len(got.Nodes) != 1 || got.Nodes[0].Ready || got.Nodes[0].Error != "node n1: no[2J BTF" {
+		t.Errorf("summary %+v", got)
+	}
+}
+
+// Names, starting and stopping all warn, at the same time.
+func TestWarningsFromSeveralGoroutines(t *testing.T) {
+	r, _, stderr := ended(t, &capture.Result{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { r.warn("a\nb") })
+	}
+	wg.Wait()
+	if got := r.summary(&capture.Result{}, 0).Warnings; len(got) != 8 || got[0] != "a; b" || strings.Count(stderr.String(), "warning: a; b\n") != 8 {
+		t.Errorf("%q, %q", got, stderr)
+	}
+}
+
+func TestHeadlineOfSourcesThatFailed(t *testing.T) {
+	result := &capture.Result{Packets: 1, Lost: 5812}
+	r, _, _ := ended(t, result)
+	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "")
+	r.nodes[0].plan = &p
+	r.nodes[0].failed = []wire.TargetError{{Target: 1, Cause: "the whole node"}}
+	result.Sources[0].Err = wire.ErrCut
+	for readerLeft, want := range map[bool]string{
+		false: ": 1 packet from 1 pod on 1 node, at least 5,812 lost; incomplete",
+		true:  ": 1 packet from 1 pod on 1 node, at least 5,812 lost; ended by the reader; incomplete",
+	} {
+		if got := r.headline(result, readerLeft); got != r.output.Name()+want {
+			t.Errorf("%q, want it to end with %q", got, want)
+		}
+	}
+	result.Sources[0].Err, result.Lost = nil, 0
+	if got, want := r.headline(result, true), r.output.Name()+": 1 packet from 1 pod on 1 node, 0 lost; ended by the reader"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestHeadline(t *testing.T) {
 	for want, result := range map[string]capture.Result{
 		": 4,182 packets from 1 pod on 1 node, 0 lost":                       {Packets: 4182, Complete: true},
@@ -188,7 +259,7 @@ func TestHeadline(t *testing.T) {
 		": 10 packets from 1 pod on 1 node, 0 lost; ended by --packet-count": {Packets: 10, Complete: true, Limit: capture.PacketLimit},
 	} {
 		r, _, _ := ended(t, &result)
-		if got := r.headline(&result); got != r.output.Name()+want {
+		if got := r.headline(&result, false); got != r.output.Name()+want {
 			t.Errorf("%q, want it to end with %q", got, want)
 		}
 	}

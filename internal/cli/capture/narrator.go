@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 )
@@ -32,13 +33,19 @@ type narrator struct {
 
 	mu    sync.Mutex
 	drawn bool // the live line is on the screen
-	nodes map[string]session.Event
+	nodes map[string]session.Phase
+	hints map[string]bool // those that have been said
+
+	beginning sync.Once
 }
 
+// phaseFailed is that of a node that will not become ready.
+const phaseFailed session.Phase = "failed"
+
 func newNarrator(w io.Writer, quiet bool) *narrator {
-	n := &narrator{w: w, quiet: quiet, nodes: map[string]session.Event{}}
+	n := &narrator{w: w, quiet: quiet, nodes: map[string]session.Phase{}, hints: map[string]bool{}}
 	if f, ok := w.(*os.File); ok && !quiet && os.Getenv("TERM") != "dumb" {
-		if term.IsTerminal(int(f.Fd())) {
+		if term.IsTerminal(int(f.Fd())) && takesEscapes(f) {
 			n.terminal = f
 		}
 	}
@@ -64,13 +71,21 @@ func (n *narrator) draw(text string) {
 	if n.terminal == nil {
 		return
 	}
-	// Never wider than the terminal: a line that wraps cannot be taken back.
 	width, _, err := term.GetSize(int(n.terminal.Fd()))
-	if runes := []rune(text); err == nil && len(runes) >= width {
-		text = string(runes[:max(0, width-1)])
+	if err != nil {
+		width = 0
 	}
-	fmt.Fprint(n.w, "\r\x1b[K"+text) // carriage return, erase to the end of the line
+	fmt.Fprint(n.w, "\r\x1b[K"+fit(text, width)) // carriage return, erase to the end of the line
 	n.drawn = true
+}
+
+// fit cuts text so that it does not fill a line of the terminal: one that wraps
+// cannot be taken back. Width 0 is one that the terminal does not know.
+func fit(text string, width int) string {
+	if runes := []rune(text); width > 0 && len(runes) >= width {
+		return string(runes[:width-1])
+	}
+	return text
 }
 
 func (n *narrator) clear() {
@@ -101,17 +116,31 @@ func (n *narrator) info(text string) {
 func (n *narrator) starting(e session.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.nodes[e.Node] = e
+	if n.nodes[e.Node] != phaseFailed {
+		n.nodes[e.Node] = e.Phase
+	}
+	n.drawStarting()
+}
+
+func (n *narrator) drawStarting() {
+	if text := n.startingLine(); text != "" {
+		n.draw(text)
+	}
+}
+
+// startingLine names the nodes that are still starting, if any are.
+func (n *narrator) startingLine() string {
 	var words []string
-	for node, e := range n.nodes {
-		if e.Phase != session.PhaseReady {
-			words = append(words, node+" "+string(e.Phase))
+	for node, phase := range n.nodes {
+		if phase != session.PhaseReady && phase != phaseFailed {
+			words = append(words, node+" "+string(phase))
 		}
 	}
-	slices.Sort(words)
-	if len(words) > 0 {
-		n.draw(fmt.Sprintf("starting on %d of %d nodes: %s", len(words), len(n.nodes), strings.Join(words, ", ")))
+	if len(words) == 0 {
+		return ""
 	}
+	slices.Sort(words)
+	return fmt.Sprintf("starting on %d of %d nodes: %s", len(words), len(n.nodes), strings.Join(words, ", "))
 }
 
 // ready says that a node is ready and what it captures.
@@ -129,12 +158,19 @@ func (n *narrator) ready(node *nodeRun) {
 	n.info(fmt.Sprintf("%s: ready in %.1fs  %s", node.plan.node.Name, node.session.ReadyAfter().Seconds(), strings.Join(words, ", ")))
 }
 
-// failed says why a node does not capture.
-func (n *narrator) failed(err error) {
-	n.line("error: " + oneLine(err.Error()))
-	if text := hint.Of(err); text != "" {
-		n.line("hint: " + text)
+// failed says why a node does not capture. Many nodes fail for one reason, so
+// what to do about it is said once.
+func (n *narrator) failed(node string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.nodes[node] = phaseFailed
+	n.clear()
+	fmt.Fprintln(n.w, "error: "+oneline.Text(err.Error()))
+	if text := oneline.Text(hint.Of(err)); text != "" && !n.hints[text] {
+		n.hints[text] = true
+		fmt.Fprintln(n.w, "hint: "+text)
 	}
+	n.drawStarting()
 }
 
 // capturing tells the counts of a running capture until the returned function
@@ -161,6 +197,7 @@ func (n *narrator) capturing(duration time.Duration, totals func() capture.Total
 			case <-ticker.C:
 				tell(text())
 			case <-done:
+				n.began(duration) // the output may have failed before the collectors heard it
 				n.info(text())
 				return
 			}
@@ -172,12 +209,14 @@ func (n *narrator) capturing(duration time.Duration, totals func() capture.Total
 	}
 }
 
-// began says that all collectors have been told to go. A terminal shows it
-// anyway.
+// began says, once, that all collectors have been told to go. A terminal shows
+// it anyway.
 func (n *narrator) began(duration time.Duration) {
-	if n.terminal == nil {
-		n.info(what(duration))
-	}
+	n.beginning.Do(func() {
+		if n.terminal == nil {
+			n.info(what(duration))
+		}
+	})
 }
 
 func what(duration time.Duration) string {

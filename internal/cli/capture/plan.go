@@ -111,3 +111,19 @@ func (p *nodePlan) description(i wire.Interface) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// relayWarning says when a node that is captured whole may pass on the streams
+// of other nodes' collectors: each finds its own connections only.
+func relayWarning(nodes []target.Node) string {
+	if len(nodes) < 2 {
+		return ""
+	}
+	for _, node := range nodes {
+		if node.Whole && node.Object != nil {
+			if _, ok := node.Object.Labels["node-role.kubernetes.io/control-plane"]; ok {
+				return fmt.Sprintf("node %s may run the API server: then the streams of the other nodes pass through it, and are in the file as well", node.Name)
+			}
+		}
+	}
+	return ""
+}

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
@@ -65,6 +67,24 @@ func TestInterfacesOfAStrangeCollectorAreRefused(t *testing.T) {
 	} {
 		if _, err := p.interfaces(wire.Hello{}, wire.Ready{Interfaces: interfaces}); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestRelayWarning(t *testing.T) {
+	controlPlane := target.Node{Name: "cp", Whole: true, Object: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""}}}}
+	worker := target.Node{Name: "n1", Whole: true, Object: &corev1.Node{}}
+	for name, test := range map[string]struct {
+		nodes []target.Node
+		want  bool
+	}{
+		"alone":                {[]target.Node{controlPlane}, false},
+		"workers":              {[]target.Node{worker, worker}, false},
+		"with workers":         {[]target.Node{controlPlane, worker}, true},
+		"pods only, elsewhere": {[]target.Node{{Name: "cp", Pods: shopPods}, worker}, false},
+	} {
+		if got := relayWarning(test.nodes) != ""; got != test.want {
+			t.Errorf("%s: warned %v", name, got)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
@@ -23,11 +26,14 @@ const (
 	// startSlack is what a collector may live longer than its capture: until
 	// the slowest node is ready, and until the last packet is sent.
 	startSlack = 5 * time.Minute
-	// finishTime is how long collectors get to send what they hold when the
-	// capture ends.
-	finishTime = 15 * time.Second
+	// finishTime is how long nothing may arrive of what collectors hold when the
+	// capture ends. One that is dead is noticed sooner, by its silence.
+	finishTime = time.Minute
 	// maxParallel is how many collectors start at once.
 	maxParallel = 64
+	// pipePatience is how long a named pipe may be without a reader before that
+	// is worth a line.
+	pipePatience = 300 * time.Millisecond
 )
 
 // A captureRun is one execution of capture create.
@@ -35,7 +41,9 @@ type captureRun struct {
 	*createOptions
 	config   *config
 	narrator *narrator
-	warnings []string
+
+	warningsMu sync.Mutex // several goroutines warn
+	warnings   []string
 
 	cluster  *kube.Cluster
 	resolved *target.Resolved
@@ -112,12 +120,22 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		r.plan()
-		r.output, err = capture.OpenOutput(r.path(), r.streams.Out, r.config.format)
+		r.output, err = r.open(ctx)
 	}
 	if err != nil && r.sessions != nil {
 		err = errors.Join(err, r.sessions.Close(ctx))
 	}
 	return err
+}
+
+// open opens the output. A named pipe may have to wait for its reader.
+func (r *captureRun) open(ctx context.Context) (*capture.Output, error) {
+	path := r.path()
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		waiting := time.AfterFunc(pipePatience, func() { r.narrator.info("waiting for a reader of " + path) })
+		defer waiting.Stop()
+	}
+	return capture.OpenOutput(ctx, path, r.streams.Out, r.config.format)
 }
 
 func (r *captureRun) plan() {
@@ -128,6 +146,9 @@ func (r *captureRun) plan() {
 			r.warn(warning)
 		}
 		r.nodes = append(r.nodes, &nodeRun{plan: &r.plans[i]})
+	}
+	if warning := relayWarning(r.resolved.Nodes); warning != "" {
+		r.warn(warning)
 	}
 	for _, skipped := range r.resolved.Skipped {
 		r.warn(skipped.Target + " is skipped: " + skipped.Reason)
@@ -152,13 +173,14 @@ func (r *captureRun) path() string {
 	return fmt.Sprintf("%s-%s.%s", name, r.now().UTC().Format("20060102T150405Z"), r.config.format)
 }
 
+// warn tells the user and the summary. It may be called concurrently.
 func (r *captureRun) warn(text string) {
-	text = oneLine(text)
+	text = oneline.Text(text)
+	r.warningsMu.Lock()
 	r.warnings = append(r.warnings, text)
+	r.warningsMu.Unlock()
 	r.narrator.warn(text)
 }
-
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // capture starts the collectors, merges what they send, and tells the result.
 func (r *captureRun) capture(ctx context.Context) error {
@@ -168,7 +190,11 @@ func (r *captureRun) capture(ctx context.Context) error {
 	started := r.start(ctx)
 	naming.Wait()
 	if len(started) == 0 || ctx.Err() != nil {
-		return errors.Join(interrupted(ctx, r.nothingStarted()), r.output.Discard())
+		err := interrupted(ctx, nil)
+		if err == nil {
+			err = r.nothingStarted()
+		}
+		return errors.Join(err, r.output.Discard())
 	}
 	sources, err := r.sources(started)
 	if err != nil {
@@ -181,12 +207,17 @@ func (r *captureRun) capture(ctx context.Context) error {
 		MaxPackets: r.config.packets, MaxBytes: r.config.maxBytes,
 		Stop: func() { go stopper.stop(ctx) },
 	})
+	stopper.totals = merger.Totals
 	running := r.narrator.capturing(r.config.duration, merger.Totals)
 	go stopper.start(ctx, r.config.duration)
 	result, err := merger.Run(context.WithoutCancel(ctx))
 	stopper.end()
 	running()
 	if err != nil && result.FileBytes == 0 {
+		if errors.Is(err, capture.ErrReaderClosed) {
+			r.narrator.info(r.output.Name() + ": ended by the reader before it began")
+			err = nil
+		}
 		return errors.Join(err, r.output.Discard()) // not even the header
 	}
 	for i, n := range started {
@@ -215,7 +246,7 @@ func (r *captureRun) start(ctx context.Context) []*nodeRun {
 				n.failed = n.session.Ready().Failed
 				r.narrator.ready(n)
 			} else if ctx.Err() == nil {
-				r.narrator.failed(n.err)
+				r.narrator.failed(n.plan.node.Name, n.err)
 			}
 		})
 	}
@@ -238,8 +269,12 @@ func (r *captureRun) start(ctx context.Context) []*nodeRun {
 	return started
 }
 
-// nothingStarted is why no node captures; each node has been told about.
+// nothingStarted prints the summary, and is why no node captures; each node has
+// been told about.
 func (r *captureRun) nothingStarted() error {
+	if err := r.printSummary(r.summary(&capture.Result{}, 0)); err != nil {
+		return err
+	}
 	if len(r.nodes) == 1 && r.nodes[0].err != nil {
 		return fmt.Errorf("nothing was captured: %w", exit.With(exit.Failed, exit.ErrSilent))
 	}
@@ -250,8 +285,8 @@ func (r *captureRun) nothingStarted() error {
 func (r *captureRun) names(ctx context.Context) []pcapng.Name {
 	records, errs := target.Names(ctx, r.cluster.Client, r.resolved)
 	if ctx.Err() == nil {
-		for _, err := range errs {
-			r.warn("some addresses will have no name: " + err.Error())
+		if len(errs) > 0 {
+			r.warn("some addresses will have no name: " + errors.Join(errs...).Error())
 		}
 	}
 	var names []pcapng.Name

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 )
 
 // A stopper starts all collectors at once, and ends them when it is time.
 type stopper struct {
 	run     *captureRun
 	nodes   []*nodeRun
+	totals  func() capture.Totals // of the merger; set before start and stop
 	once    sync.Once
 	stopped chan struct{} // closed when stop has begun
 	ended   chan struct{} // closed when every stream has ended
@@ -29,14 +32,13 @@ func (s *stopper) start(ctx context.Context, duration time.Duration) {
 		}
 	})
 	s.run.narrator.began(duration)
-	var over <-chan time.Time
-	if duration > 0 {
-		timer := time.NewTimer(duration)
-		defer timer.Stop()
-		over = timer.C
+	if duration == 0 {
+		duration = maxCapture
 	}
+	over := time.NewTimer(duration)
+	defer over.Stop()
 	select {
-	case <-over:
+	case <-over.C:
 	case <-ctx.Done():
 	case <-s.stopped:
 	case <-s.ended:
@@ -46,24 +48,45 @@ func (s *stopper) start(ctx context.Context, duration time.Duration) {
 }
 
 // stop asks the collectors to finish, and closes the streams of those that do
-// not. It returns when all have ended.
+// not. It returns when all have ended. A collector may have a full ring buffer
+// to send through a slow stream, and the output may be a slow reader, so it has
+// all the time that it makes use of.
 func (s *stopper) stop(ctx context.Context) {
 	s.once.Do(func() {
 		close(s.stopped)
 		s.run.narrator.status("finishing")
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
-		defer cancel()
+		ctx := context.WithoutCancel(ctx)
 		s.each(func(n *nodeRun) {
 			// A stream that cannot be written to is read to its end all the same.
 			_ = n.session.Stop(ctx)
 		})
+		if s.waitForProgress() {
+			return
+		}
+		s.run.warn(fmt.Sprintf("collectors have sent nothing more for %s: what they hold is lost", finishTime))
+		s.each(func(n *nodeRun) { _ = n.session.Close() })
+	})
+}
+
+// waitForProgress waits for the end of every stream for as long as packets
+// arrive; false when nothing has for finishTime.
+func (s *stopper) waitForProgress() bool {
+	tick := time.NewTicker(finishTime / 10)
+	defer tick.Stop()
+	last, since := s.totals(), time.Now()
+	for {
 		select {
 		case <-s.ended:
-		case <-ctx.Done():
-			s.run.warn(fmt.Sprintf("collectors did not finish within %s", finishTime))
-			s.each(func(n *nodeRun) { _ = n.session.Close() })
+			return true
+		case now := <-tick.C:
+			if totals := s.totals(); totals != last {
+				last, since = totals, now
+			}
+			if now.Sub(since) >= finishTime {
+				return false
+			}
 		}
-	})
+	}
 }
 
 // end is called when every stream has ended.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
@@ -24,7 +25,8 @@ type Summary struct {
 	// Packets and Bytes are what is in the file; Bytes counts captured bytes.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
-	// Lost are packets that matched and are not in the file, as far as is known.
+	// Lost are packets that matched and are not in the file although they
+	// belong there: a minimum when Complete is false.
 	Lost uint64 `json:"lost"`
 	// Complete says that every packet that matched is in Packets or in Lost, or
 	// came after a limit.
@@ -42,7 +44,7 @@ type SummaryNode struct {
 	Name    string `json:"name"`
 	Ready   bool   `json:"ready"` // its collector has captured
 	Packets uint64 `json:"packets"`
-	Lost    uint64 `json:"lost"`
+	Lost    uint64 `json:"lost"` // as in Summary
 	Error   string `json:"error,omitempty"`
 	// Pods are the pods that were captured; Interfaces are the node's own, when
 	// the node was.
@@ -52,10 +54,13 @@ type SummaryNode struct {
 
 // SummaryPod is one pod's part of a Summary.
 type SummaryPod struct {
-	Namespace  string             `json:"namespace"`
-	Name       string             `json:"name"`
-	Error      string             `json:"error,omitempty"`
-	Interfaces []SummaryInterface `json:"interfaces"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// HostNetwork says that the pod uses the network of its node: it has no
+	// interface of its own, those of the node were captured.
+	HostNetwork bool               `json:"hostNetwork,omitempty"`
+	Error       string             `json:"error,omitempty"`
+	Interfaces  []SummaryInterface `json:"interfaces"`
 }
 
 // SummaryInterface is one interface's part of a Summary.
@@ -70,22 +75,29 @@ type SummaryInterface struct {
 // with. outputErr is what was wrong with the output.
 func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputErr error, took time.Duration) error {
 	r.remark(result)
-	summary := r.summary(result, took)
-	switch r.createOptions.output {
-	case "json":
-		text, err := json.MarshalIndent(summary, "", "  ")
-		outputErr = errors.Join(outputErr, err, r.print(append(text, '\n')))
-	case "yaml":
-		text, err := yaml.Marshal(summary)
-		outputErr = errors.Join(outputErr, err, r.print(text))
-	default:
-		r.narrator.info(r.headline(result))
+	if r.createOptions.output == "" {
+		r.narrator.info(r.headline(result, errors.Is(outputErr, capture.ErrReaderClosed)))
 	}
-	return r.verdict(ctx, result, outputErr)
+	err := r.printSummary(r.summary(result, took))
+	return r.verdict(ctx, result, errors.Join(outputErr, err))
 }
 
-func (r *captureRun) print(text []byte) error {
-	_, err := r.streams.Out.Write(text)
+// printSummary prints s as -o wants it.
+func (r *captureRun) printSummary(s Summary) error {
+	var text []byte
+	var err error
+	switch r.createOptions.output {
+	case "json":
+		text, err = json.MarshalIndent(s, "", "  ")
+		text = append(text, '\n')
+	case "yaml":
+		text, err = yaml.Marshal(s)
+	default:
+		return nil
+	}
+	if err == nil {
+		_, err = r.streams.Out.Write(text)
+	}
 	return err
 }
 
@@ -114,30 +126,50 @@ func (r *captureRun) remark(result *capture.Result) {
 	}
 }
 
-// headline is the summary in one line.
-func (r *captureRun) headline(result *capture.Result) string {
+// headline is the summary in one line. With readerLeft, what was written has
+// been enough for who reads it.
+func (r *captureRun) headline(result *capture.Result, readerLeft bool) string {
 	pods, nodes := 0, 0
+	complete, lost := result.Complete || readerLeft, comma(result.Lost)+" lost"
 	for _, n := range r.nodes {
-		if n.source != nil {
-			nodes++
-			pods += len(n.plan.pods) - len(n.failed)
+		if n.source == nil {
+			continue
+		}
+		nodes++
+		pods += n.capturedPods()
+		if n.source.Err != nil {
+			complete, lost = false, "at least "+comma(result.Lost)+" lost"
 		}
 	}
 	from := plural(nodes, "node")
 	if pods > 0 {
 		from = plural(pods, "pod") + " on " + from
 	}
-	text := fmt.Sprintf("%s: %s from %s, %s lost", r.output.Name(), plural(int(min(result.Packets, math.MaxInt32)), "packet"), from, comma(result.Lost))
+	text := fmt.Sprintf("%s: %s from %s, %s", r.output.Name(), plural(int(min(result.Packets, math.MaxInt32)), "packet"), from, lost)
 	switch result.Limit {
 	case capture.PacketLimit:
 		text += "; ended by --packet-count"
 	case capture.SizeLimit:
 		text += "; ended by --max-size"
 	}
-	if !result.Complete {
+	if readerLeft {
+		text += "; ended by the reader"
+	}
+	if !complete {
 		text += "; incomplete"
 	}
 	return text
+}
+
+// capturedPods counts the pods that were captured on interfaces of their own.
+func (n *nodeRun) capturedPods() int {
+	failed := map[uint32]bool{}
+	for _, f := range n.failed {
+		if int(f.Target) < len(n.plan.pods) { // else it is the node
+			failed[f.Target] = true
+		}
+	}
+	return len(n.plan.pods) - len(failed)
 }
 
 func plural(n int, word string) string {
@@ -175,13 +207,18 @@ func (r *captureRun) verdict(ctx context.Context, result *capture.Result, output
 }
 
 func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary {
+	r.warningsMu.Lock()
+	defer r.warningsMu.Unlock()
 	s := Summary{
 		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary",
 		Packets: result.Packets, Bytes: result.CapBytes, Lost: result.Lost, Complete: result.Complete,
 		Limit: string(result.Limit), DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
-		Files: []string{r.output.Name()}, Warnings: append([]string{}, r.warnings...),
+		Files: []string{}, Warnings: append([]string{}, r.warnings...), Nodes: []SummaryNode{},
 	}
 	for _, n := range r.nodes {
+		if n.source != nil {
+			s.Files = []string{r.output.Name()}
+		}
 		s.Nodes = append(s.Nodes, n.summary())
 		s.Complete = s.Complete && n.err == nil
 	}
@@ -191,15 +228,19 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 func (n *nodeRun) summary() SummaryNode {
 	s := SummaryNode{Name: n.plan.node.Name, Ready: n.source != nil, Pods: []SummaryPod{}}
 	if n.err != nil {
-		s.Error = oneLine(n.err.Error())
+		s.Error = oneline.Text(n.err.Error())
 	}
 	for _, pod := range n.plan.pods {
 		s.Pods = append(s.Pods, SummaryPod{Namespace: pod.Namespace, Name: pod.Name, Interfaces: []SummaryInterface{}})
 	}
 	for _, f := range n.failed {
 		if int(f.Target) < len(s.Pods) {
-			s.Pods[f.Target].Error = oneLine(f.Cause)
+			s.Pods[f.Target].Error = oneline.Text(f.Cause)
 		}
+	}
+	pods := len(s.Pods)
+	for _, pod := range n.plan.hostNetwork {
+		s.Pods = append(s.Pods, SummaryPod{Namespace: pod.Namespace, Name: pod.Name, HostNetwork: true, Interfaces: []SummaryInterface{}})
 	}
 	if n.source == nil {
 		return s
@@ -209,7 +250,7 @@ func (n *nodeRun) summary() SummaryNode {
 		s.Packets += i.Packets
 		ifname := i.Name[strings.LastIndexByte(i.Name, '/')+1:]
 		one := SummaryInterface{Name: ifname, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
-		if int(i.Target) < len(s.Pods) {
+		if int(i.Target) < pods {
 			s.Pods[i.Target].Interfaces = append(s.Pods[i.Target].Interfaces, one)
 		} else {
 			s.Interfaces = append(s.Interfaces, one)

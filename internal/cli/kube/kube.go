@@ -7,17 +7,20 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
@@ -35,8 +38,46 @@ func NewFlags() *Flags {
 	return &Flags{config: config}
 }
 
-// AddTo adds the flags to a command's.
-func (f *Flags) AddTo(flags *pflag.FlagSet) { f.config.AddFlags(flags) }
+// AddTo adds the flags to those of cmd and of the commands below it, with what
+// the shell can complete without asking the cluster.
+func (f *Flags) AddTo(cmd *cobra.Command) {
+	f.config.AddFlags(cmd.PersistentFlags())
+	names := map[string]func(clientcmdapi.Config) []string{
+		"context": func(c clientcmdapi.Config) []string { return slices.Collect(maps.Keys(c.Contexts)) },
+		"cluster": func(c clientcmdapi.Config) []string { return slices.Collect(maps.Keys(c.Clusters)) },
+		"user":    func(c clientcmdapi.Config) []string { return slices.Collect(maps.Keys(c.AuthInfos)) },
+		"namespace": func(c clientcmdapi.Config) []string {
+			var all []string
+			for _, context := range c.Contexts {
+				all = append(all, context.Namespace)
+			}
+			return all
+		},
+	}
+	cmd.PersistentFlags().VisitAll(func(flag *pflag.Flag) {
+		complete := cobra.NoFileCompletions
+		switch flag.Name {
+		case "kubeconfig", "certificate-authority", "client-certificate", "client-key":
+			return // files
+		case "context", "cluster", "user", "namespace":
+			complete = f.completeFrom(names[flag.Name])
+		}
+		_ = cmd.RegisterFlagCompletionFunc(flag.Name, complete) // the flag exists
+	})
+}
+
+// completeFrom completes with names from the kubeconfig.
+func (f *Flags) completeFrom(names func(clientcmdapi.Config) []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		raw, err := f.config.ToRawKubeConfigLoader().RawConfig()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		all := slices.DeleteFunc(names(raw), func(name string) bool { return name == "" || !strings.HasPrefix(name, word) })
+		slices.Sort(all)
+		return slices.Compact(all), cobra.ShellCompDirectiveNoFileComp
+	}
+}
 
 // Cluster is how to reach one cluster, resolved.
 type Cluster struct {
