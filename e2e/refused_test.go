@@ -104,7 +104,7 @@ func TestWrongInput(t *testing.T) {
 		"negative size":          {[]string{"pod/web-n1", "--max-size", "-1"}, 2, []string{"--max-size -1"}},
 		"negative count":         {[]string{"pod/web-n1", "--packet-count", "-1"}, 2, []string{"--packet-count -1"}},
 		"tiny snaplen":           {[]string{"pod/web-n1", "--packet-size", "3"}, 2, []string{"--packet-size 3"}},
-		"duration":               {[]string{"pod/web-n1", "--duration", "soon"}, 2, []string{"--duration", "hint: see: kubectl retina capture create --help"}},
+		"duration":               {[]string{"pod/web-n1", "--duration", "soon"}, 2, []string{`--duration "soon" is not a time`, "hint: write 10s, 5m or 1h"}},
 		"negative duration":      {[]string{"pod/web-n1", "--duration", "-5s"}, 2, []string{"--duration -5s"}},
 		"selector":               {[]string{"-l", "app=(("}, 2, []string{"-l", "is not a label selector"}},
 		"format":                 {[]string{"pod/web-n1", "--format", "erf"}, 2, []string{"erf"}},
