@@ -167,6 +167,35 @@ func TestLostPacketsAreCounted(t *testing.T) {
 	}
 }
 
+// TestDrainTakesAsLongAsWritingDoes has a stream that is slower than Drain is
+// patient with an empty ring.
+func TestDrainTakesAsLongAsWritingDoes(t *testing.T) {
+	pod := vethtest.NewPod(t)
+	out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
+	p := open(t, specFor("", pod))
+	vethtest.Must(t, p.Go())
+	const sent = 2000
+	for range sent {
+		_, err := out.Write(make([]byte, 1400))
+		vethtest.Must(t, err)
+	}
+	vethtest.Must(t, p.Stop())
+	arrived, began := 0, time.Now()
+	stats, err := p.Drain(nil, func(payload []byte) error {
+		time.Sleep(300 * time.Millisecond) // the case: a slow stream
+		_, blocks, err := wire.ParsePackets(payload)
+		arrived += len(parse(t, blocks))
+		return err
+	})
+	vethtest.Must(t, err)
+	if s := stats[0]; s.Lost != 0 || s.Captured != uint64(arrived) || arrived < sent {
+		t.Errorf("sent %d, arrived %d, stats %+v", sent, arrived, s)
+	}
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("draining took %s: the stream was not slow", took)
+	}
+}
+
 func TestEachPodHasItsOwnPacketsOnly(t *testing.T) {
 	a, b := vethtest.NewPod(t), vethtest.NewPod(t)
 	a.AddInterface(t)

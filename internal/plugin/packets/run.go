@@ -13,7 +13,8 @@ import (
 // for packets of usual size.
 const FrameCapacity = frameBytes + 128<<10
 
-// drainTime bounds Drain: what is missing then was never committed.
+// drainTime is how long Drain waits on an empty ring for what is missing: it
+// was never committed then. The time that writing takes does not count.
 const drainTime = 2 * time.Second
 
 // Read returns the payload of the next KindPackets frame, in buf if it fits.
@@ -36,6 +37,7 @@ func (p *Plugin) Drain(buf []byte, write func(payload []byte) error) ([]wire.Int
 			if err := write(payload); err != nil {
 				return nil, err
 			}
+			deadline = time.Now().Add(drainTime)
 		}
 		stats, err := p.reader.stats(interfaces)
 		if err != nil {
