@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
@@ -21,6 +23,8 @@ import (
 // Run executes the command line and returns its exit code. ctx ends when the
 // user interrupts.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	// client-go logs what it returns as errors too, over the user's terminal.
+	klog.SetLogger(logr.Discard())
 	root := NewRoot(streams)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
