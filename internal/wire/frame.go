@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 )
 
 // Kind is the kind of a frame.
@@ -22,6 +23,12 @@ const (
 	KindFailure Kind = 6 // Failure
 	KindEnd     Kind = 7 // End
 	KindBurst   Kind = 8 // zeros, to be recognised among the node's sockets; ignored
+
+	KindStatus  Kind = 9  // Status
+	KindData    Kind = 10 // bytes of an archive
+	KindFetched Kind = 11 // Fetched
+	KindFiles   Kind = 12 // Files
+	KindDeleted Kind = 13 // Deleted
 )
 
 // Kinds that the command sends.
@@ -30,7 +37,43 @@ const (
 	KindGo   Kind = 65 // no payload
 	KindPing Kind = 66 // Ping
 	KindStop Kind = 67 // no payload: finish, send End
+
+	// To a storing collector.
+	KindHead    Kind = 68 // bytes of the packet files' head: header and interfaces, names
+	KindExtra   Kind = 69 // see PutExtra: a file of the command's for the archive
+	KindSeal    Kind = 70 // no payload: no more extra files come
+	KindDetach  Kind = 71 // no payload: go on without this stream; answered with End
+	KindOpen    Kind = 72 // no payload, instead of a spec: a look at what the pod does
+	KindFetch   Kind = 73 // Fetch
+	KindRelease Kind = 74 // no payload: nobody needs the archive any more; answered with End
+	KindList    Kind = 75 // ListFiles
+	KindDelete  Kind = 76 // DeleteFile
 )
+
+// AppendExtra appends the payload of a KindExtra frame: more bytes of the file
+// with this name, relative and with slashes, below the archive's directory.
+func AppendExtra(dst []byte, name string, data []byte) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(name)))
+	dst = append(dst, name...)
+	return append(dst, data...)
+}
+
+// ParseExtra splits the payload of a KindExtra frame. data aliases payload. A
+// name that is not a clean relative path is an error.
+func ParseExtra(payload []byte) (name string, data []byte, err error) {
+	if len(payload) < 2 {
+		return "", nil, fmt.Errorf("frame of %d bytes names no file", len(payload))
+	}
+	n := int(binary.LittleEndian.Uint16(payload))
+	if n > len(payload)-2 {
+		return "", nil, fmt.Errorf("frame of %d bytes has a name of %d", len(payload), n)
+	}
+	name, data = string(payload[2:2+n]), payload[2+n:]
+	if !fs.ValidPath(name) || name == "." {
+		return "", nil, fmt.Errorf("%q is not the path of a file", name)
+	}
+	return name, data, nil
+}
 
 // MaxPayload bounds a frame's payload. It holds the largest packet block
 // (MaxSnapLen bytes and its header) several times over.

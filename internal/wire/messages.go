@@ -94,6 +94,14 @@ const (
 	EndSignal   = "signal"   // SIGTERM: the pod is being deleted
 	EndGone     = "gone"     // every interface has vanished
 	EndFailure  = "failure"  // see the Failure before it
+
+	// Of a storing collector's capture.
+	EndDuration = "duration" // StoreSpec.MaxSeconds
+	EndLimit    = "limit"    // StoreSpec.MaxFileBytes or MaxPackets
+	EndDiskFull = "disk"     // StoreSpec.StagingBytes, or the node's disk is nearly full
+	// Of the stream to a storing collector, which goes on or has no more to do.
+	EndDetached = "detached"
+	EndReleased = "released"
 )
 
 // End is the last frame of a stream. A stream without it was cut.

@@ -52,6 +52,11 @@ type Spec struct {
 	MaxSeconds int64 `json:"maxSeconds"`
 	// Packets asks for a packet capture. Nil: none.
 	Packets *PacketsSpec `json:"packets,omitempty"`
+	// Store keeps the packets on the node instead of streaming them. Nil: they
+	// are streamed.
+	Store *StoreSpec `json:"store,omitempty"`
+	// Files asks for archives instead of a capture. Nil: no.
+	Files *FilesSpec `json:"files,omitempty"`
 }
 
 // PacketsSpec is the part of a Spec for the packets plugin.
@@ -69,6 +74,9 @@ type PacketsSpec struct {
 	// KubeletPort is the port that the node's kubelet listens on; packets of the
 	// command's own stream are looked for there when Node targets exist. 0: unknown.
 	KubeletPort uint16 `json:"kubeletPort,omitempty"`
+	// HeadersOnly cuts every packet behind its last known header: no payload
+	// leaves the node.
+	HeadersOnly bool `json:"headersOnly,omitempty"`
 }
 
 // Target is one thing to capture on a node: a pod, or the node itself.
@@ -94,8 +102,18 @@ func (s *Spec) Validate() error {
 		return fmt.Errorf("run ID %q is not 1 to 32 lower-case letters and digits", s.RunID)
 	case s.MaxSeconds <= 0:
 		return fmt.Errorf("maximum run time %d s is not positive", s.MaxSeconds)
+	case s.Files != nil:
+		if s.Packets != nil || s.Store != nil {
+			return errors.New("spec asks for files and for packets")
+		}
+		return s.Files.Dir.validate()
 	case s.Packets == nil:
 		return errors.New("spec asks for nothing")
+	}
+	if s.Store != nil {
+		if err := s.Store.validate(); err != nil {
+			return err
+		}
 	}
 	return s.Packets.validate()
 }
