@@ -7,19 +7,26 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/collector"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 const usage = `retina-collector is started on nodes by "kubectl retina".
 
   retina-collector hold      wait until the sessions in this container have ended
   retina-collector run       one session: a spec on stdin, frames on stdout
+  retina-collector keep      capture into files, store them, keep what is not stored
+  retina-collector attach    talk to the keeper of this container by stdin and stdout
   retina-collector version   print the version`
+
+// terminationLog is where Kubernetes reads a container's last words.
+const terminationLog = "/dev/termination-log"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -43,6 +50,13 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return collector.Run(ctx, os.Stdin, os.Stdout)
+	case "keep":
+		return collector.Keep(ctx, collector.KeepOptions{
+			Socket: collector.Socket, Staging: wire.StagingDirectory, Termination: terminationLog,
+			Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),
+		})
+	case "attach":
+		return collector.Attach(ctx, collector.Socket, os.Stdin, os.Stdout)
 	case "version":
 		fmt.Println(version.Get().Version)
 		return nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/kubectl-retina/kubectl-retina/e2e/internal/storage/programs"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
@@ -60,8 +61,17 @@ func (p plan) corednsModule() goModule {
 	}
 }
 
-// ensurePrograms builds what the cache lacks. Programs appear in it whole or
-// not at all, whenever this is interrupted, and two builds do not meet.
+func (p plan) versitygwModule() goModule {
+	return goModule{
+		dir:      "e2e/cluster/modules/versitygw",
+		ldflags:  "-s -w",
+		packages: map[string]string{programs.Versitygw(p.Settings): "github.com/versity/versitygw/cmd/versitygw"},
+		duration: "about a minute on 2 cores",
+	}
+}
+
+// ensurePrograms builds or installs what the cache lacks. Programs appear in it
+// whole or not at all, whenever this is interrupted, and two builds do not meet.
 func (p plan) ensurePrograms(ctx context.Context, out io.Writer) error {
 	if err := os.MkdirAll(p.Cache, 0o755); err != nil {
 		return fmt.Errorf("cache: %w", err)
@@ -71,7 +81,7 @@ func (p plan) ensurePrograms(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("cache: %w", err)
 	}
 	defer unlock()
-	for _, m := range []goModule{p.kubernetesModule(), p.corednsModule()} {
+	for _, m := range []goModule{p.kubernetesModule(), p.corednsModule(), p.versitygwModule()} {
 		for path := range m.packages {
 			if _, err := os.Stat(path); err == nil {
 				delete(m.packages, path)
@@ -84,7 +94,46 @@ func (p plan) ensurePrograms(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	return p.ensureAzurite(ctx, out)
+}
+
+// ensureAzurite installs the blob server of the tests.
+func (p plan) ensureAzurite(ctx context.Context, out io.Writer) (err error) {
+	if _, err := os.Stat(programs.Azurite(p.Settings)); err == nil {
+		return nil
+	}
+	if _, err := exec.LookPath("npm"); err != nil {
+		return hint.Wrap(err, "install Node.js 20 or later, with npm")
+	}
+	temporary, err := buildDirectory(p.Cache)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	fmt.Fprintln(out, "installing Azurite (about half a minute, only the first time)")
+	// Scripts of packages are not run: what the blob server needs is all there.
+	err = command(ctx, temporary, nil, "npm", "install", "--prefix="+temporary,
+		"--ignore-scripts", "--no-audit", "--no-fund", "azurite@"+programs.AzuriteVersion)
+	if err != nil {
+		return err
+	}
+	return os.Rename(temporary, programs.AzuriteDir(p.Settings))
+}
+
+// buildDirectory makes a directory in the cache for what is not complete, in
+// place of those of builds that were killed. The caller holds the cache's lock.
+func buildDirectory(cache string) (string, error) {
+	const pattern = ".build-*"
+	leftovers, err := filepath.Glob(filepath.Join(cache, pattern))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range leftovers {
+		if err := os.RemoveAll(dir); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(cache, pattern)
 }
 
 // build builds the packages and moves them into place.
@@ -93,17 +142,7 @@ func (m goModule) build(ctx context.Context, cache string, out io.Writer) (err e
 	if err != nil {
 		return err
 	}
-	const pattern = ".build-*"
-	leftovers, err := filepath.Glob(filepath.Join(cache, pattern))
-	if err != nil {
-		return err
-	}
-	for _, dir := range leftovers { // of a build that was killed; we hold the lock
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
-	}
-	temporary, err := os.MkdirTemp(cache, pattern)
+	temporary, err := buildDirectory(cache)
 	if err != nil {
 		return err
 	}
@@ -155,18 +194,23 @@ func checkout(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// goCommand runs the go command for a static program. It does not outlive this
-// process.
+// goCommand runs the go command for a static program.
 func goCommand(ctx context.Context, dir string, args ...string) error {
+	return command(ctx, dir, []string{"CGO_ENABLED=0", "GOWORK=off"}, "go", args...)
+}
+
+// command runs a program in dir, with more environment. It does not outlive
+// this process.
+func command(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	// The kernel means the thread when it tells of a parent's death.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w: %s", args[0], err, lastLines(string(out), 20))
+		return fmt.Errorf("%s %s: %w: %s", name, args[0], err, lastLines(string(out), 20))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kubectl-retina/kubectl-retina/e2e/internal/lab"
+	"github.com/kubectl-retina/kubectl-retina/e2e/internal/storage/programs"
 )
 
 func testPlan(t *testing.T, nodes int) plan {
@@ -92,6 +93,7 @@ func TestVersionsAreThoseOfTheModules(t *testing.T) {
 	for path, want := range map[string]string{
 		"modules/kubernetes/go.mod": `(?m)^require k8s\.io/kubernetes ` + regexp.QuoteMeta(kubernetesVersion) + `$`,
 		"modules/coredns/go.mod":    `(?m)^require github\.com/coredns/coredns ` + regexp.QuoteMeta(corednsVersion) + `$`,
+		"modules/versitygw/go.mod":  `(?m)^require github\.com/versity/versitygw ` + regexp.QuoteMeta(programs.VersitygwVersion) + `$`,
 	} {
 		text, err := os.ReadFile(path)
 		if err != nil {

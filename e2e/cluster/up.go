@@ -41,6 +41,10 @@ func up(ctx context.Context, s lab.Settings, nodes int, out io.Writer) error {
 			return hint.Wrap(fmt.Errorf("the cluster is up with %d nodes, not %d", len(c.Nodes), nodes),
 				"end it first with: go run ./e2e/cluster down")
 		}
+		// What was added to the programs since the cluster was started.
+		if err := p.ensurePrograms(ctx, out); err != nil {
+			return err
+		}
 		err := revive(ctx, c)
 		if err == nil {
 			fmt.Fprintln(out, "the cluster is already up")

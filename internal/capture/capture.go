@@ -69,6 +69,9 @@ type Options struct {
 	// Ended, if set, is called from the goroutine of Run when a source, given by
 	// its index, has ended: in order if err is nil. It must return soon.
 	Ended func(source int, err error)
+
+	// When the capture was, in ns since 1970; 0: it is now.
+	startNS, endNS int64
 }
 
 func (o Options) withDefaults() Options {

@@ -39,6 +39,12 @@ const (
 	maxVerdict = 1000 // about the whole file
 )
 
+// Head returns the beginning of a capture file with these interfaces, for packets
+// that somebody else writes after it: numbered as the interfaces are.
+func Head(format Format, section pcapng.Section, interfaces []Interface, names []pcapng.Name) ([]byte, error) {
+	return newEncoder(format, interfaces, Options{Section: section, Names: names}).header()
+}
+
 type pcapngEncoder struct {
 	interfaces []Interface
 	section    pcapng.Section

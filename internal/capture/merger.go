@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -77,7 +78,7 @@ func NewMerger(sources []Source, out *Output, opts Options) *Merger {
 // Result. The Result is of use whatever the error, and what is in the file then
 // is valid, unless nothing could be written at all.
 func (m *Merger) Run(ctx context.Context) (Result, error) {
-	startNS := time.Now().UnixNano()
+	startNS := cmp.Or(m.opts.startNS, time.Now().UnixNano())
 	if err := m.writer.begin(); err != nil {
 		m.stop()
 		return *m.result(), err
@@ -92,7 +93,7 @@ func (m *Merger) Run(ctx context.Context) (Result, error) {
 	result := &Result{}
 	writeErr := m.writer.finish(func() []byte {
 		result = m.result()
-		return m.writer.encoder.trailer(result, startNS, time.Now().UnixNano())
+		return m.writer.encoder.trailer(result, startNS, cmp.Or(m.opts.endNS, time.Now().UnixNano()))
 	})
 	if m.writer.err == nil && writeErr != nil {
 		result.Complete = false

@@ -203,8 +203,10 @@ func (e *ending) cause() error {
 		return wire.ErrCut
 	}
 	switch e.end.Reason {
-	case wire.EndStop, wire.EndGone:
+	case wire.EndStop, wire.EndGone, wire.EndDuration, wire.EndLimit:
 		return nil
+	case wire.EndDiskFull:
+		return errors.New("the node's disk was nearly full, so its capture ended early")
 	case wire.EndDeadline:
 		return errors.New("collector reached its deadline before the capture ended")
 	case wire.EndSignal:

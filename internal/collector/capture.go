@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/headers"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
@@ -28,7 +29,10 @@ type capture struct {
 	*run
 	plugin *packets.Plugin
 	node   bool // the node itself is a target
-	gone   bool // no interface is left
+	// headersOnly cuts packets behind their headers; linkTypes are by interface.
+	headersOnly bool
+	linkTypes   []uint16
+	gone        bool // no interface is left
 }
 
 // execute waits for go, captures until something ends it, and sends what is left
@@ -221,5 +225,12 @@ func (c *capture) empty(full <-chan []byte, free chan<- []byte) error {
 }
 
 func (c *capture) sendPackets(payload []byte) error {
+	if c.headersOnly {
+		blocks, err := headers.TrimBlocks(payload[wire.PacketsHeaderLen:], c.linkTypes)
+		if err != nil {
+			return err
+		}
+		payload = payload[:wire.PacketsHeaderLen+len(blocks)]
+	}
 	return c.send.frame(wire.KindPackets, payload)
 }

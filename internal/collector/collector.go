@@ -67,11 +67,11 @@ func newHello() (wire.Hello, error) {
 	}, nil
 }
 
-// errUnheard ends a collector whose command is gone: there is nobody to tell.
 // goodbye is how long a collector tries to finish when the command has gone.
 const goodbye = time.Second
 
 var (
+	// errUnheard ends a collector whose command is gone: there is nobody to tell.
 	errUnheard = errors.New("the command is gone")
 	errSilent  = fmt.Errorf("%w: no word for %s", errUnheard, wire.Silence)
 )
@@ -99,13 +99,13 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	ready := plugin.Ready()
-	if warning := r.excludeOwnStream(spec.Packets, plugin); warning != "" {
+	if warning := excludeOwnStream(r.send, spec.Packets, plugin); warning != "" {
 		ready.Warnings = append(ready.Warnings, warning)
 	}
 	if err := r.send.json(wire.KindReady, ready); err != nil {
 		return errors.Join(err, plugin.Close())
 	}
-	c := &capture{run: r, plugin: plugin, node: capturesNode(spec.Packets)}
+	c := &capture{run: r, plugin: plugin, node: capturesNode(spec.Packets), headersOnly: spec.Packets.HeadersOnly, linkTypes: linkTypes(ready)}
 	err = c.execute(ctx)
 	if errors.Is(err, errUnheard) {
 		// Others may be stuck in the stream with the plugin's memory in their
@@ -113,6 +113,15 @@ func (r *run) run(ctx context.Context) error {
 		return errors.Join(err, plugin.Detach())
 	}
 	return errors.Join(err, plugin.Close())
+}
+
+// linkTypes are by interface ID.
+func linkTypes(ready wire.Ready) []uint16 {
+	all := make([]uint16, len(ready.Interfaces))
+	for n, i := range ready.Interfaces {
+		all[n] = i.LinkType
+	}
+	return all
 }
 
 // silent is asked when nothing was heard for wire.Silence. That counts only

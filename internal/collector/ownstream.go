@@ -24,13 +24,13 @@ func capturesNode(spec *wire.PacketsSpec) bool {
 	return slices.ContainsFunc(spec.Targets, func(t wire.Target) bool { return t.Node })
 }
 
-// excludeOwnStream leaves the packets of this collector's own stream out of a
+// excludeOwnStream leaves the packets of the stream that send writes to out of a
 // capture of the node. It returns a warning when the stream was not found.
-func (r *run) excludeOwnStream(spec *wire.PacketsSpec, plugin *packets.Plugin) string {
+func excludeOwnStream(send *sender, spec *wire.PacketsSpec, plugin *packets.Plugin) string {
 	if !capturesNode(spec) {
 		return ""
 	}
-	flows, err := r.findOwnStream()
+	flows, err := findOwnStream(send)
 	if err == nil && len(flows) == 0 {
 		flows, err = kubeletFlows(spec.KubeletPort)
 	}
@@ -47,10 +47,10 @@ func (r *run) excludeOwnStream(spec *wire.PacketsSpec, plugin *packets.Plugin) s
 }
 
 // findOwnStream returns the node's connections that carry every burst.
-func (r *run) findOwnStream() ([]packets.Flow, error) {
+func findOwnStream(send *sender) ([]packets.Flow, error) {
 	var common []packets.Flow
 	for i, size := range bursts {
-		flows, err := r.burst(size)
+		flows, err := burst(send, size)
 		if err != nil {
 			return nil, err
 		}
@@ -64,12 +64,12 @@ func (r *run) findOwnStream() ([]packets.Flow, error) {
 }
 
 // burst sends size bytes and returns the connections that moved as many.
-func (r *run) burst(size int) ([]packets.Flow, error) {
+func burst(send *sender, size int) ([]packets.Flow, error) {
 	before, err := packets.Sockets()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.send.frame(wire.KindBurst, make([]byte, size)); err != nil {
+	if err := send.frame(wire.KindBurst, make([]byte, size)); err != nil {
 		return nil, err
 	}
 	tick := time.NewTicker(settle)

@@ -202,6 +202,20 @@ func (p Packet) AppendCommented(dst []byte, comment string) []byte {
 	return endBlock(dst, start)
 }
 
+// AppendCut appends p with only the first capLen bytes of its data, or all when
+// there are fewer. dst may end where p begins, or before that in the same memory:
+// then p is cut in place.
+func (p Packet) AppendCut(dst []byte, capLen uint32) []byte {
+	capLen = min(capLen, p.CapLen())
+	start, options := len(dst), p.options()
+	// Each step writes before what the next one reads.
+	dst = append(dst, p[:epbHeaderLen+capLen]...)
+	binary.LittleEndian.PutUint32(dst[start+20:], capLen)
+	dst = appendPadding(dst, int(capLen))
+	dst = append(dst, options...)
+	return endBlock(dst, start)
+}
+
 func (p Packet) options() []byte {
 	return p[epbHeaderLen+padded(int(p.CapLen())) : len(p)-4]
 }

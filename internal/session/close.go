@@ -14,7 +14,7 @@ import (
 )
 
 // Close ends every session that is still open and deletes everything that the
-// run has created. It works after ctx has ended too, for cleanupTimeout. The
+// run has created, unless the run was released. It works after ctx has ended too, for cleanupTimeout. The
 // error names what could not be deleted. Calls after the first do nothing.
 func (r *Run) Close(ctx context.Context) error {
 	r.mu.Lock()
@@ -40,6 +40,9 @@ func (r *Run) Close(ctx context.Context) error {
 				errs = append(errs, err)
 			}
 		})
+	}
+	if r.released {
+		return nil
 	}
 	for name := range r.created { // nobody else is left to use it
 		try(func(ctx context.Context) error { return r.removePod(ctx, name, r.created[name]) })
@@ -80,7 +83,7 @@ func (r *Run) removePod(ctx context.Context, name string, uid types.UID) error {
 // answer never came.
 func (r *Run) deleteLease(ctx context.Context) error {
 	policy := metav1.DeletePropagationBackground
-	name := leaseName(r.id)
+	name := r.lease.job.Name
 	err := r.cfg.Client.BatchV1().Jobs(r.cfg.Namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &policy})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete job %s/%s: %w", r.cfg.Namespace, name, err)

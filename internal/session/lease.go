@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
 // Times of a lease. Three renewals may fail before one succeeds too late, and
@@ -29,16 +31,18 @@ const (
 // so the Job controller marks it complete at once, and the TTL controller
 // deletes it leaseTTL later unless somebody prolongs that. What it owns goes
 // with it, which needs no process of ours to be alive.
-func leaseJob(runID, namespace, image string) *batchv1.Job {
-	labels := objectLabels(runID, componentLease)
+func leaseJob(runID string, cfg Config) *batchv1.Job {
+	labels := objectLabels(runID, cfg.Capture, componentLease)
 	return &batchv1.Job{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
-		ObjectMeta: metav1.ObjectMeta{Name: leaseName(runID), Namespace: namespace, Labels: labels},
+		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: leaseName(runID, cfg.Capture), Namespace: cfg.Namespace, Labels: labels, Annotations: cfg.Annotations,
+		},
 		Spec: batchv1.JobSpec{
 			Completions:             new(int32(0)),
 			Parallelism:             new(int32(0)),
 			BackoffLimit:            new(int32(0)),
-			TTLSecondsAfterFinished: new(ttlSeconds(0)),
+			TTLSecondsAfterFinished: new(ttlSeconds(leaseTTL)),
 			// A template is required, and never used.
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
@@ -47,7 +51,7 @@ func leaseJob(runID, namespace, image string) *batchv1.Job {
 					AutomountServiceAccountToken: new(false),
 					Containers: []corev1.Container{{
 						Name:    componentLease,
-						Image:   image,
+						Image:   cfg.Image,
 						Command: []string{collectorProgram, "version"},
 						SecurityContext: &corev1.SecurityContext{
 							AllowPrivilegeEscalation: new(false),
@@ -63,10 +67,9 @@ func leaseJob(runID, namespace, image string) *batchv1.Job {
 	}
 }
 
-// ttlSeconds is the time to live that ends leaseTTL after elapsed has passed
-// since the Job finished.
-func ttlSeconds(elapsed time.Duration) int32 {
-	return int32(min(math.Ceil((elapsed + leaseTTL).Seconds()), math.MaxInt32))
+// ttlSeconds is a time to live, which counts from when the Job finished.
+func ttlSeconds(ttl time.Duration) int32 {
+	return int32(min(math.Ceil(ttl.Seconds()), math.MaxInt32))
 }
 
 // A lease keeps what it owns alive for as long as it is renewed.
@@ -88,7 +91,7 @@ func (l *lease) create(ctx context.Context) (metav1.OwnerReference, error) {
 	l.base = time.Now()
 	job, err := l.jobs.Create(ctx, l.job, metav1.CreateOptions{FieldManager: programName})
 	if err != nil {
-		return metav1.OwnerReference{}, fmt.Errorf("create lease job %s/%s: %w", l.job.Namespace, l.job.Name, err)
+		return metav1.OwnerReference{}, l.taken(fmt.Errorf("create lease job %s/%s: %w", l.job.Namespace, l.job.Name, err))
 	}
 	return metav1.OwnerReference{
 		APIVersion: "batch/v1",
@@ -100,6 +103,37 @@ func (l *lease) create(ctx context.Context) (metav1.OwnerReference, error) {
 		Controller:         new(false),
 		BlockOwnerDeletion: new(false),
 	}, nil
+}
+
+// taken explains the error of a lease whose name another capture has.
+func (l *lease) taken(err error) error {
+	name := l.job.Labels[labelCapture]
+	if name == "" || !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	l.base = time.Time{} // it is not ours to delete
+	return errTaken(l.job.Namespace, name)
+}
+
+func errTaken(namespace, capture string) error {
+	return hint.Wrap(fmt.Errorf("there is a capture %s in namespace %s already", capture, namespace),
+		fmt.Sprintf("choose another --name, or see: kubectl retina capture list -n %s", namespace))
+}
+
+// release lets the lease live for ttl from now on without being renewed. It
+// tries again until ctx ends.
+func (l *lease) release(ctx context.Context, ttl time.Duration) error {
+	for {
+		err := l.prolong(ctx, ttl)
+		if err == nil || apierrors.IsNotFound(err) || errors.Is(err, errLeaseEnding) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(leaseRetry):
+		}
+	}
 }
 
 // keep renews the lease until ctx ends, which is no error, or until the lease
@@ -130,11 +164,14 @@ func (l *lease) keep(ctx context.Context) error {
 
 var errLeaseEnding = errors.New("lease is being deleted")
 
-func (l *lease) renew(ctx context.Context) error {
+func (l *lease) renew(ctx context.Context) error { return l.prolong(ctx, leaseTTL) }
+
+// prolong lets the lease live for ttl from now on.
+func (l *lease) prolong(ctx context.Context, ttl time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseRequest)
 	defer cancel()
 	sent := time.Now()
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ttlSecondsAfterFinished": ttlSeconds(sent.Sub(l.base))}})
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ttlSecondsAfterFinished": ttlSeconds(sent.Sub(l.base) + ttl)}})
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func TestLeaseKeeps(t *testing.T) {
 				session := c.start(run, "n1")
 				gone := make(chan struct{})
 				go func() {
-					controllers(t, c.Clientset, leaseName(run.ID()), test.late)
+					controllers(t, c.Clientset, leaseName(run.ID(), ""), test.late)
 					close(gone)
 				}()
 				time.Sleep(5 * time.Minute)
@@ -138,7 +138,7 @@ func TestLeaseExpires(t *testing.T) {
 				one, two := c.start(run, "n1"), c.start(run, "n2")
 				expired := make(chan time.Time, 1)
 				go func() {
-					controllers(t, c.Clientset, leaseName(run.ID()), late)
+					controllers(t, c.Clientset, leaseName(run.ID(), ""), late)
 					expired <- time.Now()
 				}()
 				time.Sleep(lived)
@@ -168,7 +168,7 @@ func TestLeaseGone(t *testing.T) {
 		c := newCluster(t, "n1", "n2")
 		run := c.open(t.Context())
 		one, two := c.start(run, "n1"), c.start(run, "n2")
-		if err := c.BatchV1().Jobs(testNamespace).Delete(t.Context(), leaseName(run.ID()), metav1.DeleteOptions{}); err != nil {
+		if err := c.BatchV1().Jobs(testNamespace).Delete(t.Context(), leaseName(run.ID(), ""), metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, session := range []*Session{one, two} {
@@ -234,7 +234,7 @@ func TestRenewals(t *testing.T) {
 func (c *cluster) finish(run *Run) {
 	c.t.Helper()
 	jobs := c.BatchV1().Jobs(testNamespace)
-	job, err := jobs.Get(c.t.Context(), leaseName(run.ID()), metav1.GetOptions{})
+	job, err := jobs.Get(c.t.Context(), leaseName(run.ID(), ""), metav1.GetOptions{})
 	if err != nil {
 		c.t.Fatal(err)
 	}

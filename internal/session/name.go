@@ -3,8 +3,12 @@ package session
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
 // Labels and annotations of everything that a run creates.
@@ -15,20 +19,65 @@ const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	labelRun       = "retina.sh/run"
 	labelComponent = "retina.sh/component"
+	labelCapture   = "retina.sh/capture"
 
 	componentCollector = "collector"
 	componentLease     = "lease"
 
 	annotationNode = "retina.sh/node"
+	annotationPods = "retina.sh/pods" // how many pods the collector captures
 )
 
-func objectLabels(runID, component string) map[string]string {
-	return map[string]string{
+func objectLabels(runID, capture, component string) map[string]string {
+	all := map[string]string{
 		labelName:      programName,
 		labelManagedBy: programName,
 		labelRun:       runID,
 		labelComponent: component,
 	}
+	if capture != "" {
+		all[labelCapture] = capture
+	}
+	return all
+}
+
+// MaxCaptureName is the longest name of a capture: with its prefix it names a
+// Job, whose name is a label of 63 characters at most.
+const MaxCaptureName = 48
+
+// CheckName reports a name that a capture cannot have: it names objects.
+func CheckName(name string) error {
+	if len(name) > MaxCaptureName {
+		return fmt.Errorf("name %q is longer than %d characters", name, MaxCaptureName)
+	}
+	if errs := validation.IsDNS1123Label(name); len(errs) > 0 {
+		return hint.Wrap(fmt.Errorf("%q cannot be the name of a capture", name), "use lower-case letters, digits and dashes")
+	}
+	return nil
+}
+
+// UniqueName returns base, made fit for the name of a capture, with a suffix
+// that chance has chosen.
+func UniqueName(base string, random io.Reader) (string, error) {
+	id, err := newID(random)
+	if err != nil {
+		return "", fmt.Errorf("name of the capture: %w", err)
+	}
+	suffix := "-" + id[:5]
+	base = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '-'
+	}, base)
+	base = strings.Trim(base[:min(len(base), MaxCaptureName-len(suffix))], "-")
+	if base == "" {
+		base = "capture"
+	}
+	return base + suffix, nil
 }
 
 // runSelector selects the collector pods of one run.
@@ -43,7 +92,13 @@ func collectorSelector() string {
 
 // Names are a prefix, the run's ID and the pod's number within the run. A
 // number cannot collide as a hash of the node's name can, and fits in a label.
-func leaseName(runID string) string           { return "retina-" + runID }
+func leaseName(runID, capture string) string {
+	if capture != "" {
+		return "retina-capture-" + capture // which makes the API server see to it that names are unique
+	}
+	return "retina-" + runID
+}
+
 func podName(runID string, number int) string { return fmt.Sprintf("retina-%s-%d", runID, number) }
 
 const (

@@ -1,11 +1,14 @@
 package session
 
 import (
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 const (
@@ -21,11 +24,14 @@ const (
 
 type podOptions struct {
 	RunID       string
+	Capture     string
+	Storage     *Storage
 	Name        string
 	Namespace   string
 	Image       string
 	PullSecrets []string
 	Deadline    time.Duration
+	Targets     int // pods to capture
 	// Owner is the lease. Nil only for trying whether the pod is admitted.
 	Owner *metav1.OwnerReference
 }
@@ -33,6 +39,8 @@ type podOptions struct {
 func (c Config) podOptions(runID, name string, owner *metav1.OwnerReference) podOptions {
 	return podOptions{
 		RunID:       runID,
+		Capture:     c.Capture,
+		Storage:     c.Storage,
 		Name:        name,
 		Namespace:   c.Namespace,
 		Image:       c.Image,
@@ -50,8 +58,8 @@ func collectorPod(node string, o podOptions) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        o.Name,
 			Namespace:   o.Namespace,
-			Labels:      objectLabels(o.RunID, componentCollector),
-			Annotations: map[string]string{annotationNode: node},
+			Labels:      objectLabels(o.RunID, o.Capture, componentCollector),
+			Annotations: map[string]string{annotationNode: node, annotationPods: strconv.Itoa(o.Targets)},
 		},
 		Spec: corev1.PodSpec{
 			// The scheduler is not asked: it would refuse a full or cordoned
@@ -79,8 +87,39 @@ func collectorPod(node string, o podOptions) *corev1.Pod {
 	for _, name := range o.PullSecrets {
 		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
+	if o.Storage != nil {
+		o.Storage.mount(&pod.Spec)
+	}
 	keepAlone(pod)
 	return pod
+}
+
+// Names of a storing collector's volumes.
+const (
+	stagingVolume = "staging"
+	pvcVolume     = "pvc"
+	hostVolume    = "host"
+)
+
+// mount makes the collector's pod one that stores.
+func (s *Storage) mount(spec *corev1.PodSpec) {
+	container := &spec.Containers[0]
+	container.Command = []string{collectorProgram, "keep"}
+	add := func(name, path string, source corev1.VolumeSource) {
+		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: path})
+	}
+	staging := &corev1.EmptyDirVolumeSource{}
+	if s.StagingBytes > 0 {
+		staging.SizeLimit = resource.NewQuantity(s.StagingBytes, resource.BinarySI)
+	}
+	add(stagingVolume, wire.StagingDirectory, corev1.VolumeSource{EmptyDir: staging})
+	if s.PVC != "" {
+		add(pvcVolume, wire.PVCMount, corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.PVC}})
+	}
+	if s.HostDir != "" {
+		add(hostVolume, wire.HostMount, corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.HostDir, Type: new(corev1.HostPathDirectoryOrCreate)}})
+	}
 }
 
 func collectorSpec(image string) corev1.Container {

@@ -51,15 +51,32 @@ func neededRights() []right {
 // be created: whether the user may, and whether the namespace takes the pod.
 func preflight(ctx context.Context, cfg Config, runID string) error {
 	var missing []right
-	var admission error
+	var admission, taken error
 	var checks sync.WaitGroup
+	checks.Go(func() { taken = checkName(ctx, cfg) })
 	checks.Go(func() { missing = missingRights(ctx, cfg.Client, cfg.Namespace) })
 	checks.Go(func() { admission = tryPod(ctx, cfg, runID) })
 	checks.Wait()
 	if len(missing) > 0 {
 		return rightsError(ctx, cfg, missing)
 	}
+	if taken != nil {
+		return taken
+	}
 	return admission
+}
+
+// checkName reports a capture of the same name. Only creating the lease knows for
+// certain.
+func checkName(ctx context.Context, cfg Config) error {
+	if cfg.Capture == "" {
+		return nil
+	}
+	_, err := cfg.Client.BatchV1().Jobs(cfg.Namespace).Get(ctx, leaseName("", cfg.Capture), metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	return errTaken(cfg.Namespace, cfg.Capture)
 }
 
 // missingRights asks for all rights at once. A right that cannot be asked for

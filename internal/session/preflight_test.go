@@ -178,7 +178,7 @@ func TestSweep(t *testing.T) {
 		add := func(name, run string, phase corev1.PodPhase, labels map[string]string) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: testNamespace, UID: "u", Labels: labels}}
 			if labels == nil {
-				pod.Labels = objectLabels(run, componentCollector)
+				pod.Labels = objectLabels(run, "", componentCollector)
 			}
 			pod.Status.Phase = phase
 			if err := c.Tracker().Add(pod); err != nil {
@@ -190,7 +190,7 @@ func TestSweep(t *testing.T) {
 		add("running", "gone", corev1.PodRunning, nil)
 		add("leased", "alive", corev1.PodFailed, nil)
 		add("theirs", "gone", corev1.PodFailed, map[string]string{"app": "web"})
-		if err := c.Tracker().Add(leaseJob("alive", testNamespace, "i")); err != nil {
+		if err := c.Tracker().Add(leaseJob("alive", Config{Namespace: testNamespace, Image: "i"})); err != nil {
 			t.Fatal(err)
 		}
 		if err := sweep(t.Context(), c.Clientset, testNamespace); err != nil {

@@ -30,12 +30,12 @@ func TestGolden(t *testing.T) {
 		StartTimeout: 2 * time.Minute,
 	}
 	owner := &metav1.OwnerReference{
-		APIVersion: "batch/v1", Kind: "Job", Name: leaseName(testRunID), UID: "uid-of-lease",
+		APIVersion: "batch/v1", Kind: "Job", Name: leaseName(testRunID, ""), UID: "uid-of-lease",
 		Controller: new(false), BlockOwnerDeletion: new(false),
 	}
 	for file, object := range map[string]any{
 		"collector-pod.yaml": collectorPod("n1.example.net", cfg.podOptions(testRunID, podName(testRunID, 3), owner)),
-		"lease-job.yaml":     leaseJob(testRunID, cfg.Namespace, cfg.Image),
+		"lease-job.yaml":     leaseJob(testRunID, cfg),
 	} {
 		got, err := yaml.Marshal(object)
 		if err != nil {
@@ -89,7 +89,7 @@ func TestNames(t *testing.T) {
 	if want := "9a99a99a99"; id != want {
 		t.Errorf("ID %q, want %q", id, want)
 	}
-	for _, name := range []string{leaseName(id), podName(id, 0), podName(id, 99999)} {
+	for _, name := range []string{leaseName(id, ""), podName(id, 0), podName(id, 99999)} {
 		if errs := validation.IsDNS1123Label(name); len(errs) > 0 {
 			t.Errorf("name %q: %v", name, errs)
 		}

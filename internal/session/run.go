@@ -38,6 +38,14 @@ type Config struct {
 	Image string
 	// PullSecrets are names of secrets in Namespace for pulling Image.
 	PullSecrets []string
+	// Capture is the capture's name, unique in Namespace: Open and Start fail when
+	// another has it. Empty: the run has none.
+	Capture string
+	// Annotations are for the lease, to be found by whoever lists captures.
+	Annotations map[string]string
+	// Storage makes the collectors store their packets instead of streaming them.
+	// Nil: they stream.
+	Storage *Storage
 	// MaxRun bounds the life of each collector from its first moment, for the
 	// collector itself and for its pod; > 0.
 	MaxRun time.Duration
@@ -48,6 +56,15 @@ type Config struct {
 	// Events is told about the progress of each Start, one call at a time. It
 	// must not block. Nil: nobody is.
 	Events func(Event)
+}
+
+// Storage is what the pods of storing collectors have mounted.
+type Storage struct {
+	// StagingBytes limits the volume for packets that are not stored yet; 0: no limit.
+	StagingBytes int64
+	// PVC is the name of a claim in the collector namespace, HostDir a directory of
+	// the nodes, made if it is not there. Empty: none.
+	PVC, HostDir string
 }
 
 func (c Config) complete() (Config, error) {
@@ -91,10 +108,11 @@ type Run struct {
 
 	eventMu sync.Mutex // serialises calls of Events
 
-	mu      sync.Mutex
-	closed  bool
-	started int                  // pods named so far
-	created map[string]types.UID // pods that may exist; the UID may be unknown
+	mu       sync.Mutex
+	closed   bool
+	released bool                 // nothing is to be deleted at the end
+	started  int                  // pods named so far
+	created  map[string]types.UID // pods that may exist; the UID may be unknown
 }
 
 // Open checks that collectors can run in the namespace and returns a run
@@ -112,7 +130,7 @@ func Open(ctx context.Context, cfg Config) (*Run, error) {
 	r := &Run{cfg: cfg, id: id, leased: make(chan struct{}), created: make(map[string]types.UID)}
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.pods = newPodWatch(cfg.Client.CoreV1().Pods(cfg.Namespace), runSelector(id))
-	r.lease = newLease(cfg.Client.BatchV1().Jobs(cfg.Namespace), leaseJob(id, cfg.Namespace, cfg.Image))
+	r.lease = newLease(cfg.Client.BatchV1().Jobs(cfg.Namespace), leaseJob(id, cfg))
 	r.tasks.Go(func() { r.pods.run(r.ctx) })
 	// Leftovers of others are no reason to keep this run waiting, or to fail it.
 	r.tasks.Go(func() { _ = sweep(r.ctx, cfg.Client, cfg.Namespace) })
@@ -147,6 +165,19 @@ func (r *Run) leaseOwner(ctx context.Context) (metav1.OwnerReference, error) {
 	case <-ctx.Done():
 		return metav1.OwnerReference{}, context.Cause(ctx)
 	}
+}
+
+// Release lets the run's pods live on for ttl without this process: the run is
+// then only to be closed. It returns an error, and the run stays as it was, when
+// that cannot be had.
+func (r *Run) Release(ctx context.Context, ttl time.Duration) error {
+	if err := r.lease.release(ctx, ttl); err != nil {
+		return fmt.Errorf("prolong lease job %s/%s: %w", r.cfg.Namespace, r.lease.job.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.released = true
+	return nil
 }
 
 // begin enters a Start, so that Close waits for it. The caller calls

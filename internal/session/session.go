@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
@@ -45,21 +47,30 @@ type frame struct {
 }
 
 // newSession opens the stream of a session that is not ready yet.
-func (s *start) newSession(spec wire.Spec) *Session {
-	r := s.run
+func (r *Run) newSession(node string, pod types.NamespacedName, argument string, first frame) *Session {
 	session := &Session{
 		run:    r,
-		node:   s.node,
-		pod:    s.pod.Name,
-		stream: openStream(r.ctx, r.cfg.Executor, s.pod, spec),
+		node:   node,
+		pod:    pod.Name,
+		stream: openStream(r.ctx, r.cfg.Executor, pod, argument, first),
 		held:   make(chan frame, heldFrames),
 	}
 	r.tasks.Go(session.stream.tasks.Wait)
 	return session
 }
 
+// firstFrame is what a stream begins with: a spec, or for a pod that has one
+// already only the wish to see what it does.
+func firstFrame(spec *wire.Spec) (frame, error) {
+	if spec == nil {
+		return frame{kind: wire.KindOpen}, nil
+	}
+	payload, err := json.Marshal(spec)
+	return frame{kind: wire.KindSpec, payload: payload}, err
+}
+
 // connect brings the collector to ready, or closes the stream.
-func (s *Session) connect(ctx context.Context, start *start, spec wire.Spec) error {
+func (s *Session) connect(ctx context.Context, start *start, spec *wire.Spec) error {
 	unlink := context.AfterFunc(ctx, func() { s.stream.cancel(context.Cause(ctx)) })
 	err := s.handshake(start, spec)
 	if err == nil {
@@ -92,8 +103,9 @@ func (s *Session) firstPong() error {
 	}
 }
 
-// handshake reads until the collector is ready.
-func (s *Session) handshake(start *start, spec wire.Spec) error {
+// handshake reads until the collector is ready, or without a spec until it has
+// said hello.
+func (s *Session) handshake(start *start, spec *wire.Spec) error {
 	late := time.AfterFunc(helloTimeout, func() {
 		s.stream.cancel(fmt.Errorf("collector has not said hello after %s", helloTimeout))
 	})
@@ -108,11 +120,14 @@ func (s *Session) handshake(start *start, spec wire.Spec) error {
 		err := fmt.Errorf("collector %s speaks version %d, this command version %d", h.Collector, h.Version, wire.Version)
 		return hint.Wrap(err, "image and command must be of one release; check --image")
 	}
+	if spec == nil || spec.Packets == nil {
+		return nil
+	}
 	start.emit(PhaseAttaching)
 	if err := s.expect(wire.KindReady, &s.ready); err != nil {
 		return err
 	}
-	return checkReady(&s.ready, spec)
+	return checkReady(&s.ready, *spec)
 }
 
 // expect reads one JSON frame of this kind into message.
@@ -150,7 +165,8 @@ func failure(payload []byte) error {
 
 // hold reads on after the ready, so that pongs are seen while other nodes are
 // still starting, and keeps what is for the caller. It stops at the first
-// packets, which come after go: from there on ReadFrame reads for itself.
+// packets or the first status, which come after go: from there on ReadFrame reads
+// for itself.
 func (s *Session) hold() {
 	defer close(s.held)
 	for {
@@ -161,7 +177,7 @@ func (s *Session) hold() {
 		case <-s.stream.ctx.Done():
 			return
 		}
-		if f.err != nil || f.kind == wire.KindPackets {
+		if f.err != nil || f.kind == wire.KindPackets || f.kind == wire.KindStatus {
 			return
 		}
 	}
@@ -169,6 +185,9 @@ func (s *Session) hold() {
 
 // Node returns the name of the collector's node.
 func (s *Session) Node() string { return s.node }
+
+// Pod returns the name of the collector's pod.
+func (s *Session) Pod() string { return s.pod }
 
 // Hello returns what the collector has said of itself and its node. Its texts
 // print on one line.
@@ -195,8 +214,28 @@ func (s *Session) Go(ctx context.Context) error { return s.tell(ctx, wire.KindGo
 // concurrently with ReadFrame.
 func (s *Session) Stop(ctx context.Context) error { return s.tell(ctx, wire.KindStop) }
 
+// Tell sends the collector a frame of this kind, whose payload is not changed
+// afterwards. It returns when the frame is about to be sent, and may be called
+// concurrently with ReadFrame. Frames arrive in the order of the calls.
+func (s *Session) Tell(ctx context.Context, kind wire.Kind, payload []byte) error {
+	return s.send(ctx, frame{kind: kind, payload: payload})
+}
+
+// TellJSON is Tell with message as the payload, in JSON.
+func (s *Session) TellJSON(ctx context.Context, kind wire.Kind, message any) error {
+	payload, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	return s.Tell(ctx, kind, payload)
+}
+
 func (s *Session) tell(ctx context.Context, kind wire.Kind) error {
-	if err := s.stream.sendFrame(ctx, kind); err != nil {
+	return s.send(ctx, frame{kind: kind})
+}
+
+func (s *Session) send(ctx context.Context, f frame) error {
+	if err := s.stream.sendFrame(ctx, f); err != nil {
 		return fmt.Errorf("node %s: tell collector: %w", s.node, err)
 	}
 	return nil

@@ -73,8 +73,16 @@ func (s *start) start(ctx context.Context, spec wire.Spec) (*Session, error) {
 	if err != nil {
 		return nil, ended(ctx, err)
 	}
+	first, err := firstFrame(&spec)
+	if err != nil {
+		return nil, err
+	}
+	argument := "run"
+	if s.run.cfg.Storage != nil {
+		argument = "attach"
+	}
 	s.emit(PhaseCreating)
-	if err := s.createPod(ctx, owner); err != nil {
+	if err := s.createPod(ctx, owner, podTargets(spec)); err != nil {
 		return nil, ended(ctx, err)
 	}
 	p := &progress{start: s, view: view}
@@ -84,8 +92,8 @@ func (s *start) start(ctx context.Context, spec wire.Spec) (*Session, error) {
 			return nil, err
 		}
 		s.emit(PhaseConnecting)
-		session := s.newSession(spec)
-		err = session.connect(ctx, s, spec)
+		session := s.run.newSession(s.node, s.pod, argument, first)
+		err = session.connect(ctx, s, &spec)
 		if err == nil {
 			return session, nil
 		}
@@ -105,10 +113,25 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *start) createPod(ctx context.Context, owner metav1.OwnerReference) error {
+// podTargets counts the pods that spec captures.
+func podTargets(spec wire.Spec) int {
+	n := 0
+	if spec.Packets != nil {
+		for _, t := range spec.Packets.Targets {
+			if !t.Node {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (s *start) createPod(ctx context.Context, owner metav1.OwnerReference, targets int) error {
 	r := s.run
 	s.pod = types.NamespacedName{Namespace: r.cfg.Namespace, Name: r.nextPod()}
-	pod := collectorPod(s.node, r.cfg.podOptions(r.id, s.pod.Name, &owner))
+	options := r.cfg.podOptions(r.id, s.pod.Name, &owner)
+	options.Targets = targets
+	pod := collectorPod(s.node, options)
 	created, err := r.cfg.Client.CoreV1().Pods(r.cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: programName})
 	if err != nil {
 		return refusal(r.cfg.Namespace, err)

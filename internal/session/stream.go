@@ -41,8 +41,8 @@ type stream struct {
 	tasks  sync.WaitGroup
 
 	stdin  *io.PipeWriter
-	send   chan wire.Kind // frames without payload
-	again  chan struct{}  // asks for one more ping soon
+	send   chan frame
+	again  chan struct{} // asks for one more ping soon
 	clocks *clockEstimate
 
 	arrivals *arrivals
@@ -50,15 +50,15 @@ type stream struct {
 	stderr   tail
 }
 
-// openStream executes a collector in pod, sends it spec and begins to ping it.
-// The stream ends with ctx. Close it.
-func openStream(ctx context.Context, executor Executor, pod types.NamespacedName, spec wire.Spec) *stream {
+// openStream executes a collector's program in pod, sends it the first frame and
+// begins to ping it. The stream ends with ctx. Close it.
+func openStream(ctx context.Context, executor Executor, pod types.NamespacedName, argument string, first frame) *stream {
 	stdin, stdinWriter := io.Pipe()
 	stdout, stdoutWriter := io.Pipe()
 	s := &stream{
 		done:     make(chan struct{}),
 		stdin:    stdinWriter,
-		send:     make(chan wire.Kind, sendQueue),
+		send:     make(chan frame, sendQueue),
 		again:    make(chan struct{}, 1),
 		clocks:   newClockEstimate(),
 		arrivals: newArrivals(stdoutWriter),
@@ -66,13 +66,13 @@ func openStream(ctx context.Context, executor Executor, pod types.NamespacedName
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.tasks.Go(func() {
-		command := []string{collectorProgram, "run"}
+		command := []string{collectorProgram, argument}
 		err := executor.Exec(s.ctx, pod, command, stdin, s.arrivals, &s.stderr)
 		_ = stdin.Close() // lets go of a writer: nobody reads it any more
 		close(s.done)
 		s.arrivals.end(ended(s.ctx, err))
 	})
-	s.tasks.Go(func() { s.write(spec) })
+	s.tasks.Go(func() { s.write(first) })
 	s.tasks.Go(s.watch)
 	context.AfterFunc(s.ctx, func() {
 		s.arrivals.end(context.Cause(s.ctx))
@@ -88,14 +88,14 @@ func (s *stream) close() {
 }
 
 // write is the only writer of the collector's standard input. It sends the
-// spec without waiting for the hello, which saves a round trip: the collector
+// first frame without waiting for the hello, which saves a round trip: the collector
 // reads it when it can, and a hello of the wrong version is an error all the
 // same. An error ends it silently, since the reading side says why.
-func (s *stream) write(spec wire.Spec) {
+func (s *stream) write(first frame) {
 	// Buffered, so that a frame is one message of the exec stream.
 	buffer := bufio.NewWriter(s.stdin)
 	frames := wire.NewWriter(buffer)
-	err := frames.WriteJSON(wire.KindSpec, spec)
+	err := frames.WriteFrame(first.kind, first.payload)
 	if err == nil {
 		err = buffer.Flush() // returns when the stream is open
 	}
@@ -112,8 +112,8 @@ func (s *stream) write(spec wire.Spec) {
 			err = s.ping(frames, buffer)
 		case <-s.again:
 			err = s.ping(frames, buffer)
-		case kind := <-s.send:
-			if err = frames.WriteFrame(kind, nil); err == nil {
+		case f := <-s.send:
+			if err = frames.WriteFrame(f.kind, f.payload); err == nil {
 				err = buffer.Flush()
 			}
 		}
@@ -127,16 +127,17 @@ func (s *stream) ping(frames *wire.Writer, buffer *bufio.Writer) error {
 	return buffer.Flush()
 }
 
-// sendFrame sends a frame without payload. It does not wait until the frame is
-// on its way, which may take a reader of what the collector sends first.
-func (s *stream) sendFrame(ctx context.Context, kind wire.Kind) error {
+// sendFrame sends a frame, whose payload is not changed afterwards. It does not
+// wait until the frame is on its way, which may take a reader of what the
+// collector sends first.
+func (s *stream) sendFrame(ctx context.Context, f frame) error {
 	select {
 	case <-s.done:
 		return errEnded
 	default:
 	}
 	select {
-	case s.send <- kind:
+	case s.send <- f:
 		return nil
 	case <-s.done:
 		return errEnded

@@ -360,7 +360,7 @@ func BenchmarkStream(b *testing.B) {
 		return w.WriteEnd(wire.End{})
 	})
 	b.SetBytes(int64(len(payload)))
-	s := openStream(b.Context(), executor, types.NamespacedName{}, testSpec())
+	s := openStream(b.Context(), executor, types.NamespacedName{}, "run", specFrame(b, testSpec()))
 	defer s.close()
 	buf := make([]byte, len(payload))
 	for {
@@ -392,4 +392,13 @@ func (c chunks) Write(b []byte) (int, error) {
 		b = b[n:]
 	}
 	return written, nil
+}
+
+func specFrame(t testing.TB, spec wire.Spec) frame {
+	t.Helper()
+	f, err := firstFrame(&spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }

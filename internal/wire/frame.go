@@ -48,6 +48,7 @@ const (
 	KindRelease Kind = 74 // no payload: nobody needs the archive any more; answered with End
 	KindList    Kind = 75 // ListFiles
 	KindDelete  Kind = 76 // DeleteFile
+	KindRecord  Kind = 77 // JSON: the command's part of capture.json, at the latest before KindSeal
 )
 
 // AppendExtra appends the payload of a KindExtra frame: more bytes of the file

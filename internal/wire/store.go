@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -12,11 +11,11 @@ import (
 const (
 	MaxFileCount     = 1000
 	MaxDestinations  = 8
-	MaxRecordBytes   = 1 << 20 // of StoreSpec.Record
 	MaxHeadBytes     = 32 << 20
 	MaxExtraBytes    = 64 << 20 // of all KindFile frames together
 	MaxArchiveName   = 200      // bytes, so that ".partial" fits into a file name
 	MaxHostPathKeep  = 100_000
+	MaxStagingBytes  = 1 << 50    // means that there is no limit
 	StagingDirectory = "/staging" // where a storing collector keeps its files
 )
 
@@ -45,7 +44,7 @@ type StoreSpec struct {
 	// MaxPackets ends the capture after that many; 0: no limit.
 	MaxPackets uint64 `json:"maxPackets,omitempty"`
 	// StagingBytes is what all files of the collector together may take; it is
-	// what the volume at StagingDirectory is limited to. > 0.
+	// what the volume at StagingDirectory is limited to. 1..MaxStagingBytes.
 	StagingBytes int64 `json:"stagingBytes"`
 	// Metadata asks for the network state of the node and of the targets' network
 	// namespaces, before and after the capture.
@@ -53,9 +52,9 @@ type StoreSpec struct {
 	// KeepSeconds is how long a collector waits for somebody to fetch what it could
 	// not store, or was not told to; 0: not at all.
 	KeepSeconds int64 `json:"keepSeconds,omitempty"`
-	// Record is the command's part of capture.json: a JSON object, which the
-	// collector adds to and does not look into.
-	Record json.RawMessage `json:"record,omitempty"`
+	// Fetched says that the command will fetch the archive in any case, and that it
+	// must be there until then.
+	Fetched bool `json:"fetched,omitempty"`
 	// Destinations are where the archive goes: to each of them. None: nowhere.
 	Destinations []Destination `json:"destinations,omitempty"`
 }
@@ -108,14 +107,12 @@ func (s *StoreSpec) validate() error {
 		return fmt.Errorf("unknown format %q", s.Format)
 	case s.MaxSeconds < 0 || s.MaxFileBytes < 0 || s.KeepSeconds < 0:
 		return errors.New("a limit of the stored capture is negative")
-	case s.StagingBytes <= 0:
-		return fmt.Errorf("staging of %d bytes is not positive", s.StagingBytes)
+	case s.StagingBytes <= 0 || s.StagingBytes > MaxStagingBytes:
+		return fmt.Errorf("staging of %d bytes is not between 1 and %d", s.StagingBytes, int64(MaxStagingBytes))
 	case s.FileCount < 0 || s.FileCount > MaxFileCount:
 		return fmt.Errorf("%d files, want 0 to %d", s.FileCount, MaxFileCount)
 	case s.FileCount > 0 && s.MaxFileBytes == 0:
 		return errors.New("a ring of files needs a size of each")
-	case len(s.Record) > MaxRecordBytes:
-		return fmt.Errorf("record of %d bytes is over the limit of %d", len(s.Record), MaxRecordBytes)
 	case len(s.Destinations) > MaxDestinations:
 		return fmt.Errorf("%d destinations, want at most %d", len(s.Destinations), MaxDestinations)
 	}

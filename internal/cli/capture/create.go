@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -17,9 +16,11 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -63,6 +64,14 @@ type createOptions struct {
 	maxSizeMB   int64
 	packetCount int64
 	packetSize  int64
+
+	destinations    destination.Flags
+	noWait          bool
+	keep            time.Duration
+	fileCount       int
+	includeMetadata bool
+	redact          bool
+	maxNodes        int
 
 	write  string
 	format string
@@ -116,9 +125,18 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.Int64Var(&o.packetCount, "packet-count", 0, "end after this many packets; 0 is no limit")
 	f.Int64Var(&o.packetSize, "packet-size", 0, "keep this many bytes of each packet (snaplen); 0 is all of it")
 
-	f.StringVar(&o.write, "write", "", "the file, or - for standard output (default NAME-TIME.pcapng)")
+	f.BoolVar(&o.redact, "redact", false, "keep the headers of each packet only: no payload leaves the node")
+	f.IntVar(&o.maxNodes, "max-nodes", 20, "ask before capturing on more nodes than this; 0 is any number")
+
+	f.StringVar(&o.write, "write", "", "the file, or - for standard output (default NAME-TIME.pcapng, unless nodes store the capture)")
 	f.StringVar(&o.format, "format", string(capture.Pcapng), "pcapng, or pcap for old readers: without names, interfaces and counts")
-	f.StringVar(&o.name, "name", "", "the NAME in the file's name (default that of the first target)")
+	f.StringVar(&o.name, "name", "", "name of the capture, unique in the collector namespace (default that of the first target, with a suffix)")
+
+	o.destinations.AddTo(f, true)
+	f.BoolVar(&o.noWait, "no-wait", false, "return when the capture has begun; it ends, stores and cleans up by itself")
+	f.DurationVar(&o.keep, "keep", time.Hour, "with --no-wait: how long nodes keep what is stored nowhere, and how long the capture stays listed")
+	f.IntVar(&o.fileCount, "file-count", 0, "on each node, go on in a new file at --max-size, and keep this many, the youngest; 0 ends the capture instead")
+	f.BoolVar(&o.includeMetadata, "include-metadata", true, "in archives: the network state of nodes and pods, before and after")
 	f.StringVarP(&o.output, "output", "o", "", "print a summary as json or yaml")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only warnings and errors")
 
@@ -133,7 +151,8 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 type config struct {
 	selection target.Selection
 	duration  time.Duration // 0: until interrupted
-	maxBytes  int64         // 0: no limit
+	maxBytes  int64         // 0: no limit; of a stored capture: on each node
+	stored    bool          // nodes store the capture
 	packets   uint64        // 0: no limit
 	snapLen   uint32
 	format    capture.Format
@@ -165,8 +184,6 @@ func (o *createOptions) check() (*config, error) {
 		return nil, fmt.Errorf("--packet-count %d is negative", o.packetCount)
 	case o.packetSize != 0 && (o.packetSize < wire.MinSnapLen || o.packetSize > wire.MaxSnapLen):
 		return nil, fmt.Errorf("--packet-size %d is neither 0 nor between %d and %d", o.packetSize, wire.MinSnapLen, wire.MaxSnapLen)
-	case strings.ContainsAny(o.name, `/\`):
-		return nil, fmt.Errorf("--name %q cannot be the name of a file: --write takes a path", o.name)
 	case o.output != "" && o.output != "json" && o.output != "yaml":
 		return nil, fmt.Errorf("-o %q is not one of json, yaml", o.output)
 	case o.output != "" && o.write == capture.Stdout:
@@ -178,12 +195,20 @@ func (o *createOptions) check() (*config, error) {
 	}
 	c := &config{
 		duration: o.duration, maxBytes: o.maxSizeMB * mb, packets: uint64(o.packetCount),
-		snapLen: wire.MaxSnapLen,
+		snapLen: wire.MaxSnapLen, stored: o.stored(),
 	}
 	if o.packetSize > 0 {
 		c.snapLen = uint32(o.packetSize)
 	}
-	var err error
+	if o.name != "" {
+		if err := session.CheckName(o.name); err != nil {
+			return nil, fmt.Errorf("--name: %w", err)
+		}
+	}
+	err := o.checkStored()
+	if err != nil {
+		return nil, err
+	}
 	if c.image, err = o.collectorImage(); err != nil {
 		return nil, err
 	}
@@ -193,6 +218,34 @@ func (o *createOptions) check() (*config, error) {
 	// The namespace matters only for what it cannot be; the real one follows.
 	c.selection, err = o.request.Selection()
 	return c, err
+}
+
+// stored reports whether the nodes store the capture, instead of streaming it.
+func (o *createOptions) stored() bool {
+	return o.noWait || o.destinations.Any() || o.write == "" && destination.InEnvironment(os.Getenv)
+}
+
+// maxKeep bounds how long a capture stays.
+const maxKeep = 7 * 24 * time.Hour
+
+func (o *createOptions) checkStored() error {
+	switch {
+	case o.keep < time.Minute || o.keep > maxKeep:
+		return fmt.Errorf("--keep %s is not between 1m and %s", o.keep, maxKeep)
+	case o.fileCount < 0 || o.fileCount > wire.MaxFileCount:
+		return fmt.Errorf("--file-count %d is not between 0 and %d", o.fileCount, wire.MaxFileCount)
+	case o.fileCount > 0 && !o.stored():
+		return hint.Wrap(errors.New("--file-count is for captures that nodes store"), "add --no-wait or a destination such as --host-path")
+	case o.fileCount > 0 && o.maxSizeMB == 0:
+		return errors.New("--file-count needs --max-size, the size of each file")
+	case o.maxNodes < 0:
+		return fmt.Errorf("--max-nodes %d is negative", o.maxNodes)
+	case o.noWait && o.write != "":
+		return hint.Wrap(errors.New("--no-wait and --write exclude each other"), "later: kubectl retina capture download NAME")
+	case o.noWait && o.duration == 0 && o.maxSizeMB == 0 && o.packetCount == 0:
+		return hint.Wrap(errors.New("--no-wait without an end: --duration, --max-size and --packet-count are all 0"), "give one of them")
+	}
+	return o.destinations.Check()
 }
 
 // collectorImage is the image of the flag, of the environment, or our own.

@@ -176,10 +176,19 @@ func (n *narrator) failed(node string, err error) {
 // capturing tells the counts of a running capture until the returned function
 // is called.
 func (n *narrator) capturing(duration time.Duration, totals func() capture.Totals) (stop func()) {
-	text := func() string {
+	told := n.progress(func() string {
 		t := totals()
 		return fmt.Sprintf("%s … %s packets, %s, %s lost", what(duration), comma(t.Packets), humanize.Bytes(t.Bytes), comma(t.Lost))
+	})
+	return func() {
+		n.began(duration) // the output may have failed before the collectors heard it
+		told()
 	}
+}
+
+// progress tells text, which changes, until the returned function is called,
+// which tells the last of it.
+func (n *narrator) progress(text func() string) (stop func()) {
 	if n.quiet {
 		return func() {}
 	}
@@ -197,7 +206,6 @@ func (n *narrator) capturing(duration time.Duration, totals func() capture.Total
 			case <-ticker.C:
 				tell(text())
 			case <-done:
-				n.began(duration) // the output may have failed before the collectors heard it
 				n.info(text())
 				return
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
@@ -45,6 +46,11 @@ type captureRun struct {
 	warningsMu sync.Mutex // several goroutines warn
 	warnings   []string
 
+	fileName string // begins the name of the file
+	began    time.Time
+	merging  string // directory of archives that will be merged
+	storage  *session.Storage
+	stores   *destination.Resolved // of a stored capture
 	cluster  *kube.Cluster
 	resolved *target.Resolved
 	plans    []nodePlan
@@ -60,10 +66,11 @@ type nodeRun struct {
 	failed  []wire.TargetError
 	err     error // why it has no session, or did not end in order
 	source  *capture.SourceResult
+	buf     []byte // for frames of a stored capture
 }
 
 func newRun(o *createOptions, c *config) *captureRun {
-	return &captureRun{createOptions: o, config: c, narrator: newNarrator(o.streams.ErrOut, o.quiet)}
+	return &captureRun{createOptions: o, config: c, began: o.now(), narrator: newNarrator(o.streams.ErrOut, o.quiet)}
 }
 
 // run captures. ctx ends when the user interrupts; whatever happens, nothing
@@ -78,7 +85,10 @@ func (r *captureRun) run(ctx context.Context) error {
 	if closeErr := r.sessions.Close(ctx); closeErr != nil {
 		r.warn("clean up: " + closeErr.Error())
 	}
-	return errors.Join(err, r.output.Close())
+	if r.output != nil {
+		err = errors.Join(err, r.output.Close())
+	}
+	return err
 }
 
 // prepare does everything that can fail before something is created: it finds
@@ -98,9 +108,8 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	if r.collectorNamespace == "" {
 		r.collectorNamespace = r.cluster.ContextNamespace
 	}
-	maxRun := maxCapture + startSlack
-	if r.config.duration > 0 {
-		maxRun = r.config.duration + startSlack
+	if err := r.prepareStorage(ctx); err != nil {
+		return err
 	}
 	r.narrator.status("looking for " + r.config.selection.String())
 	// Both ask the API server only, so neither waits for the other.
@@ -110,7 +119,8 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	both.Go(func() {
 		r.sessions, openErr = session.Open(ctx, session.Config{
 			Client: r.cluster.Client, Executor: executor, Namespace: r.collectorNamespace,
-			Image: r.config.image, PullSecrets: r.pullSecrets, MaxRun: maxRun, Events: r.narrator.starting,
+			Image: r.config.image, PullSecrets: r.pullSecrets, MaxRun: r.lifetime(), Events: r.narrator.starting,
+			Capture: r.name, Annotations: r.annotations(), Storage: r.storage,
 		})
 	})
 	both.Wait()
@@ -119,8 +129,13 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 		err = resolveErr // the first thing to put right
 	}
 	if err == nil {
+		err = r.confirmNodes(len(r.resolved.Nodes))
+	}
+	if err == nil {
 		r.plan()
-		r.output, err = r.open(ctx)
+		if !r.config.stored || r.write != "" {
+			r.output, err = r.open(ctx)
+		}
 	}
 	if err != nil && r.sessions != nil {
 		err = errors.Join(err, r.sessions.Close(ctx))
@@ -142,6 +157,7 @@ func (r *captureRun) plan() {
 	r.plans = make([]nodePlan, len(r.resolved.Nodes))
 	for i, node := range r.resolved.Nodes {
 		r.plans[i] = planNode(node, r.config.snapLen, r.hook)
+		r.plans[i].packets.HeadersOnly = r.redact
 		for _, warning := range r.plans[i].warnings() {
 			r.warn(warning)
 		}
@@ -160,17 +176,20 @@ func (r *captureRun) path() string {
 	if r.write != "" {
 		return r.write
 	}
-	name := r.name
-	if args := r.request.Args; name == "" && len(args) > 0 {
-		name = args[0][strings.LastIndexByte(args[0], '/')+1:]
-		if name == args[0] && len(args) > 1 { // TYPE NAME
-			name = args[1]
-		}
+	return fmt.Sprintf("%s-%s.%s", r.fileName, r.now().UTC().Format("20060102T150405Z"), r.config.format)
+}
+
+// firstTarget is what a capture is called that was given no name.
+func (r *captureRun) firstTarget() string {
+	args := r.request.Args
+	if len(args) == 0 {
+		return "capture"
 	}
-	if name == "" {
-		name = "capture"
+	name := args[0][strings.LastIndexByte(args[0], '/')+1:]
+	if name == args[0] && len(args) > 1 { // TYPE NAME
+		name = args[1]
 	}
-	return fmt.Sprintf("%s-%s.%s", name, r.now().UTC().Format("20060102T150405Z"), r.config.format)
+	return name
 }
 
 // warn tells the user and the summary. It may be called concurrently.
@@ -184,6 +203,9 @@ func (r *captureRun) warn(text string) {
 
 // capture starts the collectors, merges what they send, and tells the result.
 func (r *captureRun) capture(ctx context.Context) error {
+	if r.config.stored {
+		return r.store(ctx)
+	}
 	var names []pcapng.Name
 	var naming sync.WaitGroup
 	naming.Go(func() { names = r.names(ctx) }) // while the pods start
@@ -241,7 +263,7 @@ func (r *captureRun) start(ctx context.Context) []*nodeRun {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			n.session, n.err = r.sessions.Start(ctx, n.plan.node.Name, wire.Spec{Packets: &n.plan.packets})
+			n.session, n.err = r.sessions.Start(ctx, n.plan.node.Name, r.spec(n))
 			if n.err == nil {
 				n.failed = n.session.Ready().Failed
 				r.narrator.ready(n)

@@ -22,21 +22,29 @@ import (
 type Summary struct {
 	APIVersion string `json:"apiVersion"` // "retina.sh/v1alpha1"
 	Kind       string `json:"kind"`       // "CaptureSummary"
+	Name       string `json:"name"`       // of the capture
+	// Detached says that the capture goes on: nothing of what follows is final.
+	Detached bool `json:"detached,omitempty"`
 	// Packets and Bytes are what is in the file; Bytes counts captured bytes.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 	// Lost are packets that matched and are not in the file although they
 	// belong there: a minimum when Complete is false.
 	Lost uint64 `json:"lost"`
+	// Overwritten are packets of older files of nodes' rings.
+	Overwritten uint64 `json:"overwritten,omitempty"`
 	// Complete says that every packet that matched is in Packets or in Lost, or
 	// came after a limit.
 	Complete bool `json:"complete"`
-	// Limit is "packets" or "size" when one of these ended the capture.
+	// Limit is "packets" or "size" when one of these ended the capture, "node" when
+	// one did on a node that stores.
 	Limit           string        `json:"limit,omitempty"`
 	DurationSeconds float64       `json:"durationSeconds"`
 	Files           []string      `json:"files"`
 	Warnings        []string      `json:"warnings"`
 	Nodes           []SummaryNode `json:"nodes"`
+	// Archives are what nodes have stored, or could not.
+	Archives []SummaryArchive `json:"archives,omitempty"`
 }
 
 // SummaryNode is one node's part of a Summary.
@@ -210,7 +218,7 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 	r.warningsMu.Lock()
 	defer r.warningsMu.Unlock()
 	s := Summary{
-		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary",
+		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.name,
 		Packets: result.Packets, Bytes: result.CapBytes, Lost: result.Lost, Complete: result.Complete,
 		Limit: string(result.Limit), DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
 		Files: []string{}, Warnings: append([]string{}, r.warnings...), Nodes: []SummaryNode{},

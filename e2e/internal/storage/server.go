@@ -1,0 +1,266 @@
+// Package storage gives the e2e tests the servers that captures are stored on,
+// and ways to make them fail: Azurite (Azure Blob Storage) and versitygw (S3) in
+// the cluster's network, proxies in front of them that break what passes, and
+// volumes of the nodes, also small ones.
+//
+// The servers have addresses of the control plane: pods, nodes and commands
+// that lab.Cluster.Command runs reach them, and a test does with Client.
+// Everything ends with the test, also when the test is killed, or at the latest
+// with the cluster.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kubectl-retina/kubectl-retina/e2e/internal/lab"
+)
+
+// startTimeout is how long a server may take to answer: node reads thousands of
+// files first.
+const startTimeout = time.Minute
+
+// Client returns an HTTP client whose connections begin where the cluster's
+// servers answer.
+func Client(c *lab.Cluster) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: c.Dial, DisableCompression: true}}
+}
+
+// server is a program that serves in the network of the control plane.
+type server struct {
+	address netip.AddrPort
+	dir     *scratch
+	process *os.Process
+	ended   chan struct{} // closed when the process has ended
+}
+
+// startServer starts the program that argv returns and waits until it answers
+// HTTP. Dir is an empty directory for its data.
+func startServer(c *lab.Cluster, name string, env []string, argv func(address netip.AddrPort, dir string) ([]string, error)) (*server, error) {
+	dir, err := newScratch(c, name)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{dir: dir, ended: make(chan struct{})}
+	if err := s.start(c, env, argv); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, errors.Join(err, s.Stop()))
+	}
+	return s, nil
+}
+
+func (s *server) start(c *lab.Cluster, env []string, argv func(netip.AddrPort, string) ([]string, error)) error {
+	var err error
+	if s.address, err = freeAddress(c); err != nil {
+		return err
+	}
+	data := filepath.Join(s.dir.path, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		return err
+	}
+	args, err := argv(s.address, data)
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(s.dir.path, "log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := c.Command(context.Background(), args...)
+	// With the marker, the end of the cluster is its end too.
+	cmd.Env = append(append(cmd.Env, lab.Settings{State: c.State}.Marker()), env...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = data, log, log
+	if s.process, err = startBound(cmd, s.ended); err != nil {
+		return err
+	}
+	return s.waitReady(c, log.Name())
+}
+
+// startBound starts cmd as a process that does not outlive this one, and closes
+// ended when it has ended. Its parent for the kernel is a thread; this one is kept
+// until then, as others end whenever a goroutine leaves its namespace.
+func startBound(cmd *exec.Cmd, ended chan<- struct{}) (*os.Process, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // however it ends: who misses it finds its log
+			close(ended)
+		}
+	}()
+	err := <-started
+	return cmd.Process, err
+}
+
+func (s *server) waitReady(c *lab.Cluster, log string) error {
+	client := Client(c)
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address.String()+"/", nil)
+		if err != nil {
+			return err
+		}
+		response, err := client.Do(request)
+		if err == nil {
+			return response.Body.Close()
+		}
+		select {
+		case <-s.ended:
+			words, _ := os.ReadFile(log)
+			return fmt.Errorf("ended at its start: %s", strings.TrimSpace(string(words)))
+		case <-ctx.Done():
+			return fmt.Errorf("does not answer: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Stop ends the server and removes its data. Stopping twice is no error.
+func (s *server) Stop() error {
+	if s.process != nil {
+		if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		<-s.ended
+	}
+	return s.dir.remove()
+}
+
+// PID returns the process of the server, for looking at what it takes.
+func (s *server) PID() int { return s.process.Pid }
+
+// scratch is a directory in the state of the cluster. It is locked, so that what
+// a killed test left can be told from what is in use.
+type scratch struct {
+	path string
+	lock *os.File
+}
+
+// scratchRoot is where the data of servers and volumes is: at the same path on
+// all nodes, and gone with the cluster.
+func scratchRoot(c *lab.Cluster) string { return filepath.Join(c.State, "storage") }
+
+func newScratch(c *lab.Cluster, name string) (*scratch, error) {
+	root := scratchRoot(c)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, err
+	}
+	if err := removeLeftovers(root); err != nil {
+		return nil, err
+	}
+	path, err := os.MkdirTemp(root, name+"-*")
+	if err != nil {
+		return nil, err
+	}
+	lock, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return &scratch{path, lock}, os.Chmod(path, 0o755)
+}
+
+// removeLeftovers removes the directories that no process holds. One that another
+// test makes at this moment is safe: it is young.
+func removeLeftovers(root string) error {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(root, entry.Name())
+		if info, err := entry.Info(); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue
+		}
+		dir, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			err = os.RemoveAll(path)
+		}
+		dir.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scratch) remove() error {
+	return errors.Join(os.RemoveAll(s.path), s.lock.Close())
+}
+
+// freeAddress returns an address of the control plane on which nothing listens,
+// with a port that no outgoing connection is given.
+func freeAddress(c *lab.Cluster) (netip.AddrPort, error) {
+	var err error
+	for range 20 {
+		address := netip.AddrPortFrom(c.ControlPlane.IPv4, uint16(10_000+rand.IntN(20_000)))
+		var l net.Listener
+		if l, err = listen(c, address); err == nil {
+			return address, l.Close()
+		}
+	}
+	return netip.AddrPort{}, err
+}
+
+// listen listens in the network namespace of the control plane.
+func listen(c *lab.Cluster, address netip.AddrPort) (net.Listener, error) {
+	type result struct {
+		listener net.Listener
+		err      error
+	}
+	done := make(chan result)
+	go func() {
+		// Not unlocked: the thread is of the wrong namespace ever after, and
+		// ends with this goroutine.
+		runtime.LockOSThread()
+		l, err := listenIn(c.ControlPlane, address)
+		done <- result{l, err}
+	}()
+	r := <-done
+	return r.listener, r.err
+}
+
+func listenIn(m lab.Machine, address netip.AddrPort) (net.Listener, error) {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.Init.PID))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	defer namespace.Close()
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("%s: enter network namespace: %w", m.Name, err)
+	}
+	return listenTCP(address)
+}
+
+// listenTCP listens here. MPTCP, Go's default, knows no socket filters.
+func listenTCP(address netip.AddrPort) (net.Listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	return config.Listen(context.Background(), "tcp", address.String())
+}
