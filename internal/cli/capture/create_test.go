@@ -136,7 +136,7 @@ func TestSummaryIsStable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"apiVersion": "retina.sh/v1alpha1", "kind": "CaptureSummary", "packets": 4182.0, "bytes": 1900.0, "lost": 0.0,
+		"apiVersion": "retina.sh/v1alpha1", "kind": "CaptureSummary", "name": "", "packets": 4182.0, "bytes": 1900.0, "lost": 0.0,
 		"complete": true, "limit": "packets", "durationSeconds": 10.0, "files": []any{r.output.Name()}, "warnings": []any{},
 		"nodes": []any{map[string]any{
 			"name": "n1", "ready": true, "packets": 4182.0, "lost": 0.0,

@@ -119,11 +119,11 @@ func (o *logsOptions) printAll(ctx context.Context, c *inventory.Capture, nodes 
 		if len(nodes) > 1 {
 			prefix = "[" + n.Name + "] "
 		}
-		print := func() { errs[i] = o.printOne(ctx, c, n, out, prefix) }
+		tell := func() { errs[i] = o.printOne(ctx, c, n, out, prefix) }
 		if o.follow {
-			all.Go(print)
+			all.Go(tell)
 		} else {
-			print()
+			tell()
 		}
 	}
 	all.Wait()

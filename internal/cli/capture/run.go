@@ -46,17 +46,17 @@ type captureRun struct {
 	warningsMu sync.Mutex // several goroutines warn
 	warnings   []string
 
-	fileName string // begins the name of the file
-	began    time.Time
-	merging  string // directory of archives that will be merged
-	storage  *session.Storage
-	stores   *destination.Resolved // of a stored capture
-	cluster  *kube.Cluster
-	resolved *target.Resolved
-	plans    []nodePlan
-	sessions *session.Run
-	nodes    []*nodeRun // by plan
-	output   *capture.Output
+	uniqueName string // of the capture
+	began      time.Time
+	merging    string // directory of archives that will be merged
+	storage    *session.Storage
+	stores     *destination.Resolved // of a stored capture
+	cluster    *kube.Cluster
+	resolved   *target.Resolved
+	plans      []nodePlan
+	sessions   *session.Run
+	nodes      []*nodeRun // by plan
+	output     *capture.Output
 }
 
 // A nodeRun is what became of one node.
@@ -120,7 +120,7 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 		r.sessions, openErr = session.Open(ctx, session.Config{
 			Client: r.cluster.Client, Executor: executor, Namespace: r.collectorNamespace,
 			Image: r.config.image, PullSecrets: r.pullSecrets, MaxRun: r.lifetime(), Events: r.narrator.starting,
-			Capture: r.name, Annotations: r.annotations(), Storage: r.storage,
+			Capture: r.uniqueName, Annotations: r.annotations(), Storage: r.storage,
 		})
 	})
 	both.Wait()
@@ -176,7 +176,11 @@ func (r *captureRun) path() string {
 	if r.write != "" {
 		return r.write
 	}
-	return fmt.Sprintf("%s-%s.%s", r.fileName, r.now().UTC().Format("20060102T150405Z"), r.config.format)
+	name := r.name
+	if name == "" {
+		name = r.firstTarget()
+	}
+	return fmt.Sprintf("%s-%s.%s", name, r.now().UTC().Format("20060102T150405Z"), r.config.format)
 }
 
 // firstTarget is what a capture is called that was given no name.

@@ -42,10 +42,8 @@ const (
 // prepareStorage names the capture and finds out where it goes. Nothing is asked
 // of the cluster but secrets and claims that flags name.
 func (r *captureRun) prepareStorage(ctx context.Context) (err error) {
-	r.fileName = r.name
-	if r.name == "" {
-		r.fileName = r.firstTarget()
-		if r.name, err = session.UniqueName(r.fileName, rand.Reader); err != nil {
+	if r.uniqueName = r.name; r.name == "" {
+		if r.uniqueName, err = session.UniqueName(r.firstTarget(), rand.Reader); err != nil {
 			return err
 		}
 	}
@@ -143,7 +141,7 @@ func (r *captureRun) spec(n *nodeRun) wire.Spec {
 		return spec
 	}
 	spec.Store = &wire.StoreSpec{
-		Archive: archive.Name(r.name, n.plan.node.Name, r.began), Format: string(r.config.format),
+		Archive: archive.Name(r.uniqueName, n.plan.node.Name, r.began), Format: string(r.config.format),
 		MaxSeconds: int64((r.config.duration + time.Second - 1) / time.Second), MaxFileBytes: r.config.maxBytes,
 		FileCount: r.fileCount, MaxPackets: r.config.packets, StagingBytes: r.storage.StagingBytes,
 		Metadata: r.includeMetadata, Destinations: r.stores.Destinations, KeepSeconds: int64(storeTime / time.Second),
@@ -164,7 +162,7 @@ func (r *captureRun) spec(n *nodeRun) wire.Spec {
 // record is the command's part of a node's capture.json.
 func (r *captureRun) record(n *nodeRun, interfaces []capture.Interface, correction time.Duration) archive.CommandPart {
 	part := archive.CommandPart{
-		Name: r.name, Node: n.plan.node.Name, Cluster: apiHost(r.cluster.REST.Host), CommandVersion: version.Get().Version,
+		Name: r.uniqueName, Node: n.plan.node.Name, Cluster: apiHost(r.cluster.REST.Host), CommandVersion: version.Get().Version,
 		Selection: []string{r.resolved.Searched}, SnapLen: r.config.snapLen, HeadersOnly: r.redact, Format: string(r.config.format),
 		ClockCorrectionNS: correction.Nanoseconds(),
 		Limits: archive.Limits{

@@ -430,14 +430,14 @@ func (s *storing) left(nodes []*nodeRun) error {
 	if pods > 0 {
 		from = plural(pods, "pod") + " on " + from
 	}
-	r.narrator.info(fmt.Sprintf("capture %s has begun on %s", r.name, from))
+	r.narrator.info(fmt.Sprintf("capture %s has begun on %s", r.uniqueName, from))
 	where := ""
 	if r.collectorNamespace != r.cluster.ContextNamespace {
 		where = " -n " + r.collectorNamespace
 	}
 	r.narrator.info(fmt.Sprintf("follow it:    kubectl retina capture list%s --watch", where))
-	r.narrator.info(fmt.Sprintf("end it:       kubectl retina capture stop %s%s", r.name, where))
-	r.narrator.info(fmt.Sprintf("download it:  kubectl retina capture download %s%s", r.name, where))
+	r.narrator.info(fmt.Sprintf("end it:       kubectl retina capture stop %s%s", r.uniqueName, where))
+	r.narrator.info(fmt.Sprintf("download it:  kubectl retina capture download %s%s", r.uniqueName, where))
 	if err := r.printSummary(r.storedSummary(s, 0)); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (r *captureRun) storedHeadline(s Summary) string {
 	if pods > 0 {
 		from = plural(pods, "pod") + " on " + from
 	}
-	name := r.name
+	name := r.uniqueName
 	if r.output != nil {
 		name = r.output.Name()
 	}
@@ -169,7 +169,7 @@ func (r *captureRun) storedSummary(s *storing, took time.Duration) Summary {
 	r.warningsMu.Lock()
 	defer r.warningsMu.Unlock()
 	summary := Summary{
-		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.name, Detached: r.noWait, Complete: true,
+		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.uniqueName, Detached: r.noWait, Complete: true,
 		DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
 		Files:           []string{}, Warnings: append([]string{}, r.warnings...), Nodes: []SummaryNode{},
 	}

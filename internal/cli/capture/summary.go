@@ -218,7 +218,7 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 	r.warningsMu.Lock()
 	defer r.warningsMu.Unlock()
 	s := Summary{
-		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.name,
+		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.uniqueName,
 		Packets: result.Packets, Bytes: result.CapBytes, Lost: result.Lost, Complete: result.Complete,
 		Limit: string(result.Limit), DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
 		Files: []string{}, Warnings: append([]string{}, r.warnings...), Nodes: []SummaryNode{},
