@@ -39,6 +39,7 @@ type job struct {
 	sealed   chan struct{}
 	released chan struct{}
 	alone    chan struct{} // closed when no command is waited for
+	broken   chan error    // why it could not attach
 
 	plugin   *packets.Plugin
 	ready    wire.Ready
@@ -63,7 +64,7 @@ func newJob(spec wire.Spec, dir string, log *slog.Logger) *job {
 	return &job{
 		spec: spec, dir: dir, log: log,
 		start: make(chan struct{}, 1), stop: make(chan string, 1), sealed: make(chan struct{}, 1), released: make(chan struct{}, 1),
-		alone: make(chan struct{}), changed: make(chan struct{}),
+		alone: make(chan struct{}), broken: make(chan error, 1), changed: make(chan struct{}),
 		deadline: time.Now().Add(time.Duration(spec.MaxSeconds) * time.Second),
 		status:   wire.Status{Phase: wire.PhaseReady, Archive: spec.Store.Archive},
 	}
@@ -73,11 +74,13 @@ func newJob(spec wire.Spec, dir string, log *slog.Logger) *job {
 // collected at the same time and delays nothing.
 func (j *job) attach(send *sender) (wire.Ready, error) {
 	if err := os.MkdirAll(j.dir, 0o700); err != nil {
-		return wire.Ready{}, j.fail(err)
+		offer(j.broken, err)
+		return wire.Ready{}, err
 	}
 	plugin, err := packets.Open(j.spec.Packets)
 	if err != nil {
-		return wire.Ready{}, j.fail(err)
+		offer(j.broken, err)
+		return wire.Ready{}, err
 	}
 	ready := plugin.Ready()
 	if warning := excludeOwnStream(send, j.spec.Packets, plugin); warning != "" {
@@ -193,6 +196,8 @@ func (j *job) waitAttached(ctx context.Context) error {
 	select {
 	case <-j.start:
 		return nil
+	case err := <-j.broken:
+		return err
 	case <-j.stop:
 		return errStopped
 	case <-ctx.Done():

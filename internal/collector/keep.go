@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,12 +128,33 @@ func (k *keeper) leaveWord(status wire.Status) error {
 		if err != nil {
 			return err
 		}
-		if len(text) > terminationMessage && len(status.Warnings) > 0 {
-			status.Warnings = status.Warnings[:len(status.Warnings)-1]
+		if len(text) > terminationMessage && shorten(&status) {
 			continue
 		}
 		return os.WriteFile(k.options.Termination, text, 0o644)
 	}
+}
+
+// shorten leaves out what can best be done without; false: nothing more can.
+func shorten(status *wire.Status) bool {
+	if n := len(status.Warnings); n > 0 {
+		status.Warnings = status.Warnings[:n-1]
+		return true
+	}
+	longest := &status.Error
+	for i := range status.Stores {
+		for _, text := range []*string{&status.Stores[i].Error, &status.Stores[i].Hint} {
+			if len(*text) > len(*longest) {
+				longest = text
+			}
+		}
+	}
+	const short = 64
+	if len(*longest) <= short {
+		return false
+	}
+	*longest = strings.ToValidUTF8((*longest)[:max(short, len(*longest)/2)], "")
+	return true
 }
 
 func (k *keeper) accept(ctx context.Context, listener net.Listener) {

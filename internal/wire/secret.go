@@ -19,3 +19,10 @@ func (Secret) String() string { return placeholder }
 
 // Reveal returns the text itself, for the one place that needs it.
 func (s Secret) Reveal() string { return string(s) }
+
+// Format implements fmt.Formatter: a verb that does not fit a struct would print
+// its fields as they are.
+func (BlobDestination) Format(f fmt.State, verb rune) { Secret("").Format(f, verb) }
+
+// Format implements fmt.Formatter, as that of BlobDestination.
+func (S3Destination) Format(f fmt.State, verb rune) { Secret("").Format(f, verb) }
