@@ -23,9 +23,11 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// level is how hard the packets are compressed. BenchmarkWrite says why: on the
-// node the next level costs a third more processor time, and takes a few percent
-// off the archive.
+// level is how hard the packets are compressed. Measured on captures of HTTP, with
+// payloads and without, and by BenchmarkWrite: about 200 MB per second of processor
+// time, which is the node's. Levels 2 and 3 cost about the same and save 2 % of the
+// packets' size at most; level 5 takes half as long again and saves 5 %. Huffman
+// codes alone are 1.5 times as fast and leave 20 to 30 % more.
 const level = gzip.BestSpeed
 
 // copyBytes is how much is read from a file at once.

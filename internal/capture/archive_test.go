@@ -487,3 +487,21 @@ func FuzzArchive(f *testing.F) {
 		mergeArchives(t, Options{}, path)
 	})
 }
+
+// BenchmarkMergeArchives merges four archives. MB/s are of the packet blocks.
+func BenchmarkMergeArchives(b *testing.B) {
+	const nodes, each, size = 4, 50_000, 512
+	var paths []string
+	for i := range nodes {
+		path, _ := stored{node: fmt.Sprintf("n%d", i), interfaces: 1, blocks: sequence(each, 1, size, i, nodes), reason: wire.EndStop}.archive(b)
+		paths = append(paths, path)
+	}
+	b.SetBytes(nodes * each * int64(pcapng.EPBLen(size, 1)))
+	for b.Loop() {
+		out, _ := OpenOutput(b.Context(), Stdout, io.Discard, Pcapng)
+		if result, err := MergeArchives(b.Context(), paths, out, Options{}); err != nil || !result.Complete || result.Late > 0 || result.Packets != nodes*each {
+			b.Fatalf("%+v, %v", result, err)
+		}
+	}
+	b.ReportMetric(nodes*each*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mpackets/s")
+}

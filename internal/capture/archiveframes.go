@@ -21,7 +21,7 @@ const (
 	// are unpacked before their turn: what all sources have there must be small
 	// beside the window.
 	frameBytes  = 64 << 10
-	framesAhead = 4
+	framesAhead = 2
 )
 
 // archiveFrames makes the frames that a collector would have sent of an archive.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/cleanup"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
@@ -72,8 +73,11 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 	})
 	flags.AddTo(root)
 	captures := group(&cobra.Command{Use: "capture", Short: "Capture packets of pods and nodes"})
-	captures.AddCommand(capture.NewCreate(flags, streams))
-	root.AddCommand(captures, newVersion(streams))
+	captures.AddCommand(
+		capture.NewCreate(flags, streams), capture.NewList(flags, streams), capture.NewLogs(flags, streams), capture.NewStop(flags, streams),
+		capture.NewDownload(flags, streams), capture.NewDelete(flags, streams),
+	)
+	root.AddCommand(captures, cleanup.New(flags, streams), newVersion(streams))
 	return root
 }
 

@@ -63,7 +63,7 @@ func List(ctx context.Context, client kubernetes.Interface, o Options) (*Capture
 	}
 	list := &CaptureList{APIVersion: APIVersion, Kind: ListKind, Items: group(jobs, pods)}
 	if o.Prober != nil {
-		list.probe(ctx, o.Prober)
+		list.probe(ctx, client, o.Prober)
 	}
 	for i := range list.Items {
 		list.Items[i].sum()
@@ -222,7 +222,7 @@ func storageOf(spec *corev1.PodSpec) *session.Storage {
 }
 
 // probe asks all collectors that can be asked.
-func (l *CaptureList) probe(ctx context.Context, prober Prober) {
+func (l *CaptureList) probe(ctx context.Context, client kubernetes.Interface, prober Prober) {
 	slots := make(chan struct{}, parallel)
 	var all sync.WaitGroup
 	for i := range l.Items {
@@ -232,7 +232,9 @@ func (l *CaptureList) probe(ctx context.Context, prober Prober) {
 				all.Go(func() {
 					slots <- struct{}{}
 					defer func() { <-slots }()
-					n.probe(ctx, c, prober)
+					if err := n.probe(ctx, c, prober); err != nil {
+						n.reconsider(ctx, client, c.Namespace, err)
+					}
 				})
 			}
 		}
@@ -240,14 +242,26 @@ func (l *CaptureList) probe(ctx context.Context, prober Prober) {
 	all.Wait()
 }
 
-func (n *Node) probe(ctx context.Context, c *Capture, prober Prober) {
+func (n *Node) probe(ctx context.Context, c *Capture, prober Prober) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Patience, fmt.Errorf("no answer within %s", Patience))
 	defer cancel()
 	status, err := prober.Status(ctx, c.Namespace, c.Run, n.Name, n.Pod)
-	if err != nil {
-		n.Reason, n.Hint = oneline.Text("collector cannot be asked: "+err.Error()), oneline.Text(hint.Of(err))
-		return
+	if err == nil {
+		n.Live = true
+		n.take(status)
 	}
-	n.Live = true
-	n.take(status)
+	return err
+}
+
+// reconsider looks at the pod again of a collector that cannot be asked: it may
+// have ended since.
+func (n *Node) reconsider(ctx context.Context, client kubernetes.Interface, namespace string, cause error) {
+	again, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + n.Pod})
+	if err == nil && len(again.Items) == 1 {
+		if fresh := nodeOf(&again.Items[0]); fresh.UID == n.UID && fresh.Status != Running {
+			*n = fresh
+			return
+		}
+	}
+	n.Reason, n.Hint = oneline.Text("collector cannot be asked: "+cause.Error()), oneline.Text(hint.Of(cause))
 }

@@ -24,21 +24,23 @@ type upload struct {
 }
 
 // do uploads content and returns how many blocks it had. The first failure
-// ends it: that of send as it is, that of content as a contentError.
+// ends it: that of send as it is, that of content as a contentError. Blocks that
+// are on their way then may still arrive, and when do returns none is: whoever
+// cleans up can be sure of that.
 func (u upload) do(ctx context.Context, content Content) (int, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	w := &blockWriter{upload: u, ctx: ctx, cancel: cancel, free: make(chan []byte, blocksInMemory)}
+	going, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	w := &blockWriter{upload: u, ctx: ctx, going: going, stop: stop, free: make(chan []byte, blocksInMemory)}
 	for range blocksInMemory {
 		w.free <- nil
 	}
 	if err := content(w); err != nil {
-		cancel(contentError{err})
+		stop(contentError{err})
 	} else {
 		w.flush()
 	}
 	w.sending.Wait()
-	return w.count, context.Cause(ctx)
+	return w.count, context.Cause(going)
 }
 
 // A contentError is a failure of the caller's own Content.
@@ -75,8 +77,9 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 type blockWriter struct {
 	upload
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
+	ctx     context.Context // of the sending
+	going   context.Context // until the first failure
+	stop    context.CancelCauseFunc
 	free    chan []byte // blocksInMemory of them, nil when never used
 	block   []byte      // being filled; nil: none
 	count   int         // blocks on their way or sent
@@ -91,8 +94,8 @@ var errNotWritten = errors.New("upload has ended")
 
 func (w *blockWriter) Write(p []byte) (int, error) {
 	for n := 0; ; {
-		if w.ctx.Err() != nil {
-			return n, errors.Join(errNotWritten, context.Cause(w.ctx))
+		if w.going.Err() != nil {
+			return n, errors.Join(errNotWritten, context.Cause(w.going))
 		}
 		if n == len(p) {
 			return n, nil
@@ -108,7 +111,7 @@ func (w *blockWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// begin waits for a free block; false: ctx has ended.
+// begin waits for a free block; false: the upload has failed.
 func (w *blockWriter) begin() bool {
 	select {
 	case block := <-w.free:
@@ -117,7 +120,7 @@ func (w *blockWriter) begin() bool {
 		}
 		w.block = block[:0]
 		return true
-	case <-w.ctx.Done():
+	case <-w.going.Done():
 		return false
 	}
 }
@@ -133,7 +136,7 @@ func (w *blockWriter) flush() {
 	w.sending.Go(func() {
 		err := w.send(w.ctx, i, block)
 		if err != nil {
-			w.cancel(err)
+			w.stop(err)
 		} else {
 			w.report(len(block))
 		}

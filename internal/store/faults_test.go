@@ -91,6 +91,17 @@ func cut(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
+// swallow never reads and never answers.
+func swallow(t testing.TB) func(http.ResponseWriter, *http.Request, http.Handler) {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+}
+
 // services are the destinations of one test, each as seen through a proxy.
 func services(t testing.TB) map[string]func(f fault) wire.Destination {
 	blobs := startAzurite(t)
@@ -98,8 +109,8 @@ func services(t testing.TB) map[string]func(f fault) wire.Destination {
 	query := blobs.signed(t, "captures", everything(), time.Time{}, time.Now().Add(time.Hour))
 	address, buckets := startS3(t)
 	t.Cleanup(func() {
-		if left := leftParts(t, buckets); left != 0 {
-			t.Errorf("%d parts left", left)
+		if left := leftParts(t, buckets); left != nil {
+			t.Errorf("parts left: %q", left)
 		}
 	})
 	return map[string]func(f fault) wire.Destination{
@@ -158,7 +169,7 @@ func TestTransientFaults(t *testing.T) {
 			})
 		}, impatient(), 0},
 		"black hole": {func() fault {
-			return first(3, isBlock, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() })
+			return first(3, isBlock, swallow(t))
 		}, Options{RetryDelay: time.Millisecond, Stall: 300 * time.Millisecond}, 0},
 		// Each block takes twice as long as nothing may move.
 		"slow": {func() fault {
@@ -216,22 +227,26 @@ func TestLastingFaults(t *testing.T) {
 			want  string
 		}{
 			"503":        {first(1<<40, isBlock, answering(503, "x-ms-error-code", "ServerBusy")), "503 S"},
-			"507":        {first(1<<40, isBlock, answering(507)), "507 Insufficient Storage"},
-			"403 late":   {later(3, isBlock, answering(403)), "403 Forbidden"},
+			"507":        {first(1<<40, isBlock, answering(507)), "507 Insufficient"},
+			"403 late":   {later(2, isBlock, answering(403)), "403 Forbidden"},
 			"cut":        {first(1<<40, isBlock, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { cut(w) }), "connection was cut"},
-			"black hole": {first(1<<40, isBlock, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }), "server does not answer"},
+			"black hole": {first(1<<40, isBlock, swallow(t)), "server does not answer"},
 			"at the end": {first(1<<40, isCommit, answering(500)), "500 Internal"},
 		} {
 			o := impatient()
-			o.Tries, o.Stall = 3, 200*time.Millisecond
-			s := opened(t, destination(test.fault), o)
+			o.Tries = 3
+			if name == "black hole" {
+				o.Stall = 300 * time.Millisecond
+			}
+			d := destination(test.fault)
+			s := opened(t, d, o)
 			_, err := s.Put(t.Context(), s.Name(archiveNamed("x")), generated(21<<20, 7), nil)
 			var e *Error
 			if !errors.As(err, &e) || !strings.HasPrefix(e.Cause, test.want) {
 				t.Errorf("%s of %s: %v, want %q", name, service, err, test.want)
 			}
 			shown(t, err)
-			if objects, err := s.List(t.Context(), ""); err != nil || len(objects) != 0 {
+			if objects, err := opened(t, d, Options{}).List(t.Context(), ""); err != nil || len(objects) != 0 {
 				t.Errorf("%s of %s: left %+v, %v", name, service, objects, err)
 			}
 		}

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -85,12 +87,22 @@ func newS3(d wire.S3Destination, o Options, checksums bool) *s3Store {
 	if checksums {
 		s.checksum = types.ChecksumAlgorithmCrc32
 		options.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+	} else {
+		options.APIOptions = append(options.APIOptions, signBody)
 	}
 	if d.Endpoint != "" {
 		options.BaseEndpoint, options.UsePathStyle = &d.Endpoint, true
 	}
 	s.client = s3.New(options)
 	return s
+}
+
+// signBody makes the SHA-256 of a body a part of its request's signature over
+// https too, where the SDK relies on TLS.
+func signBody(stack *middleware.Stack) error {
+	sum := &v4.ComputePayloadSHA256{}
+	_, err := stack.Finalize.Swap(sum.ID(), sum)
+	return err
 }
 
 // checkS3 reports what is wrong with a destination before anybody is asked.

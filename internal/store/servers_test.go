@@ -217,13 +217,12 @@ func opened(t testing.TB, d wire.Destination, o Options) Store {
 	return s
 }
 
-// leftParts counts the parts of uploads that are neither complete nor aborted.
-func leftParts(t testing.TB, buckets string) int {
+// leftParts are the parts of uploads that are neither complete nor aborted.
+func leftParts(t testing.TB, buckets string) (left []string) {
 	t.Helper()
-	left := 0
 	_ = filepath.WalkDir(buckets, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && strings.Contains(path, "multipart") {
-			left++
+			left = append(left, path)
 		}
 		return nil
 	})

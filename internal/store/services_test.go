@@ -46,8 +46,8 @@ func TestS3LifeCycle(t *testing.T) {
 			t.Errorf("empty archive: %v", err)
 		}
 	}
-	if left := leftParts(t, buckets); left != 0 {
-		t.Errorf("%d parts left", left)
+	if left := leftParts(t, buckets); left != nil {
+		t.Errorf("parts left: %q", left)
 	}
 }
 
@@ -211,8 +211,8 @@ func TestS3Refusals(t *testing.T) {
 			}
 		}
 	}
-	if left := leftParts(t, buckets); left != 0 {
-		t.Errorf("%d parts left", left)
+	if left := leftParts(t, buckets); left != nil {
+		t.Errorf("parts left: %q", left)
 	}
 }
 

@@ -253,14 +253,16 @@ func (s *stopping) verdict() error {
 // tell tells of a node that has stopped, and returns how many destinations do not
 // have its archive.
 func (s *stopping) tell(n *stopNode) (unstored int) {
-	if n.run == nil || s.noWait && n.status.Phase != wire.PhaseKept {
-		s.narrator.info(fmt.Sprintf("%s: %s has ended", n.node.Name, n.capture.Name))
-		if n.run != nil || n.node.Status != inventory.Done {
-			return 0
-		}
+	switch n.status.Phase {
+	case "":
+		s.narrator.info(fmt.Sprintf("%s: %s had ended already", n.node.Name, n.capture.Name))
+	case wire.PhaseFinishing, wire.PhaseStoring:
+		s.narrator.info(fmt.Sprintf("%s: %s has ended with %s packets, and is being stored", n.node.Name, n.capture.Name, comma(n.status.Packets)))
+		return 0
+	case wire.PhaseDone:
+		s.narrator.info(fmt.Sprintf("%s: %s has ended with %s packets", n.node.Name, n.capture.Name, comma(n.status.Packets)))
 	}
-	stores := n.status.Stores
-	for _, one := range stores {
+	for _, one := range n.status.Stores {
 		if one.Done {
 			s.narrator.info(fmt.Sprintf("%s: stored %s (%s) at %s", n.node.Name, one.Name, humanize.Bytes(uint64(max(0, one.Bytes))), one.Where))
 			continue

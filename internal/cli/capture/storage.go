@@ -84,7 +84,7 @@ func (r *captureRun) lifetime() time.Duration {
 	}
 	switch {
 	case r.noWait:
-		return capturing + startSlack + r.keep
+		return capturing + startSlack + storeTime + r.keep
 	case r.config.stored:
 		return capturing + startSlack + storeTime
 	}

@@ -191,9 +191,13 @@ func (r *captureRun) storedSummary(s *storing, took time.Duration) Summary {
 			case wire.EndDiskFull, wire.EndSignal, wire.EndFailure, wire.EndDeadline:
 				summary.Complete = false
 			}
-			summary.Archives = append(summary.Archives, archivesOf(n, status, state.fetched)...)
-			if state.fetched != "" && r.output == nil {
-				summary.Files = append(summary.Files, state.fetched)
+			fetched := state.fetched
+			if r.output != nil {
+				fetched = "" // it was merged
+			}
+			summary.Archives = append(summary.Archives, archivesOf(n, status, fetched)...)
+			if fetched != "" {
+				summary.Files = append(summary.Files, fetched)
 			}
 		}
 		summary.Complete = summary.Complete && n.err == nil
