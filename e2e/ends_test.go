@@ -118,17 +118,66 @@ func TestKill9(t *testing.T) {
 	})
 }
 
+// collector is the host's PID of the only collector process on a node that was
+// started with this argument: hold keeps the pod, run is the session.
+func collector(t testing.TB, node, argument string) string {
+	t.Helper()
+	var found []string
+	for _, pid := range collectors(t, node) {
+		if strings.HasSuffix(onNode(t, node, "cat", "/proc/"+pid+"/cmdline"), "\x00"+argument+"\x00") {
+			found = append(found, pid)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d processes of the collector %s: %v", len(found), argument, found)
+	}
+	return found[0]
+}
+
+// TestKilledCollectorLeavesNoFilters is about clsact filters, which outlive
+// their process: somebody has to remove them, whoever is killed.
 func TestKilledCollectorLeavesNoFilters(t *testing.T) {
 	s := openShop(t, "")
-	p, _ := startCapture(t, "pod/web-n1", "-n", s.namespace, "--duration", "60s", "--hook", "clsact")
-	p.waitFor(t, "capturing")
-	// The session is the youngest of the two processes; the other one, which
-	// holds the pod, sweeps after it.
-	pids := collectors(t, "n1")
-	onNode(t, "n1", "kill", "-9", pids[len(pids)-1])
-	r := p.wait(t)
-	r.wantCode(t, 3)
-	wantNothingLeft(t)
+	begin := func(t *testing.T) *process {
+		p, _ := startCapture(t, "pod/web-n1", "-n", s.namespace, "--duration", "60s", "--hook", "clsact")
+		p.waitFor(t, "capturing")
+		return p
+	}
+	t.Run("session", func(t *testing.T) {
+		p := begin(t)
+		onNode(t, "n1", "kill", "-9", collector(t, "n1", "run"))
+		p.wait(t).wantCode(t, 3)
+		wantNothingLeft(t)
+	})
+	t.Run("session that hangs", func(t *testing.T) {
+		p := begin(t)
+		pod := collectorPod(t, p)
+		onNode(t, "n1", "kill", "-STOP", collector(t, "n1", "run"))
+		kubectl(t, "delete", "pod", "-n", collectorNamespace, pod.Name)
+		p.wait(t).wantCode(t, 3)
+		wantNothingLeft(t)
+	})
+	// As the kernel does when the container is out of memory.
+	t.Run("container", func(t *testing.T) {
+		p := begin(t)
+		onNode(t, "n1", "kill", "-9", collector(t, "n1", "hold"))
+		p.wait(t).wantCode(t, 3)
+		wantNothingLeft(t)
+	})
+	t.Run("container and command", func(t *testing.T) {
+		p := begin(t)
+		p.signal(t, syscall.SIGSTOP) // neither of the two sees the end of the other
+		onNode(t, "n1", "kill", "-9", collector(t, "n1", "hold"))
+		p.signal(t, syscall.SIGKILL)
+		_ = p.Wait()
+		eventually(t, 20*time.Second, processesLeft)
+		if filtersLeft() == nil {
+			t.Fatal("no filters are left: this test tests nothing")
+		}
+		r, _ := capture(t, "pod/client-n1", "-n", s.namespace, "--duration", "1s")
+		r.wantCode(t, 0)
+		wantNothingLeft(t)
+	})
 }
 
 func TestDeletedCollectorPod(t *testing.T) {

@@ -53,13 +53,17 @@ func rows(t testing.TB, file, filter string, fields ...string) [][]string {
 // A summary is what -o json prints, as its documentation has it; unknown
 // fields are an error, so that it and the program agree.
 type summary struct {
-	APIVersion, Kind     string
-	Packets, Bytes, Lost uint64
-	Complete             bool
-	Limit                string
-	DurationSeconds      float64
-	Files, Warnings      []string
-	Nodes                []struct {
+	APIVersion, Kind, Name            string
+	Packets, Bytes, Lost, Overwritten uint64
+	Complete, Detached                bool
+	Limit                             string
+	DurationSeconds                   float64
+	Files, Warnings                   []string
+	Archives                          []struct {
+		Node, Where, Name, SHA256, Error string
+		Bytes                            int64
+	}
+	Nodes []struct {
 		Name          string
 		Ready         bool
 		Packets, Lost uint64

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strconv"
@@ -82,10 +83,15 @@ func runningPod(t testing.TB, namespace, name string) *corev1.Pod {
 	return pod
 }
 
-// traffic runs the traffic program in a pod.
+// traffic runs the traffic program in a pod and returns all that it says.
 func (s *shop) traffic(t testing.TB, pod *corev1.Pod, args ...string) string {
 	t.Helper()
-	return kubectl(t, append([]string{"exec", "-n", pod.Namespace, pod.Name, "--", "/bin/traffic"}, args...)...)
+	args = append([]string{"kubectl", "exec", "-n", pod.Namespace, pod.Name, "--", "/bin/traffic"}, args...)
+	out, err := the.Command(context.Background(), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // get makes count requests from one pod to another.

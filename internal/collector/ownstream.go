@@ -12,7 +12,8 @@ import (
 
 const (
 	settle     = 5 * time.Millisecond   // between two looks at the sockets
-	burstLimit = 500 * time.Millisecond // for a burst to arrive
+	burstLimit = time.Second            // for a burst to leave the node
+	unchanged  = 500 * time.Millisecond // after which it has been everywhere where it goes
 )
 
 // bursts are the sizes sent to find our own stream, in bytes: odd enough, and
@@ -30,7 +31,7 @@ func excludeOwnStream(send *sender, spec *wire.PacketsSpec, plugin *packets.Plug
 	if !capturesNode(spec) {
 		return ""
 	}
-	flows, err := findOwnStream(send)
+	flows, err := findOwnStream(func(size int) error { return send.frame(wire.KindBurst, make([]byte, size)) }, packets.Sockets)
 	if err == nil && len(flows) == 0 {
 		flows, err = kubeletFlows(spec.KubeletPort)
 	}
@@ -46,16 +47,22 @@ func excludeOwnStream(send *sender, spec *wire.PacketsSpec, plugin *packets.Plug
 	return ""
 }
 
-// findOwnStream returns the node's connections that carry every burst.
-func findOwnStream(send *sender) ([]packets.Flow, error) {
+// sockets is packets.Sockets.
+type sockets func() (map[packets.Flow]packets.Moved, error)
+
+// findOwnStream returns the node's connections that carry every burst that send
+// sends.
+func findOwnStream(send func(size int) error, look sockets) ([]packets.Flow, error) {
 	var common []packets.Flow
 	for i, size := range bursts {
-		flows, err := burst(send, size)
+		flows, err := burst(size, send, look)
 		if err != nil {
 			return nil, err
 		}
 		if i == 0 {
-			common = flows
+			if common = flows; len(common) == 0 {
+				return nil, nil
+			}
 			continue
 		}
 		common = slices.DeleteFunc(common, func(f packets.Flow) bool { return !slices.Contains(flows, f) })
@@ -63,25 +70,37 @@ func findOwnStream(send *sender) ([]packets.Flow, error) {
 	return common, nil
 }
 
-// burst sends size bytes and returns the connections that moved as many.
-func burst(send *sender, size int) ([]packets.Flow, error) {
-	before, err := packets.Sockets()
+// burst sends size bytes and returns the connections that moved as many. The
+// kubelet and the API server relay them one after the other, and take their time
+// on a busy node: the burst is through when it has left the node, or goes no
+// further, because the command runs on the node too.
+func burst(size int, send func(size int) error, look sockets) ([]packets.Flow, error) {
+	before, err := look()
 	if err != nil {
 		return nil, err
 	}
-	if err := send.frame(wire.KindBurst, make([]byte, size)); err != nil {
+	if err := send(size); err != nil {
 		return nil, err
 	}
 	tick := time.NewTicker(settle)
 	defer tick.Stop()
-	for deadline := time.Now().Add(burstLimit); ; {
+	sent := time.Now()
+	found, changed := 0, sent
+	for {
 		<-tick.C
-		after, err := packets.Sockets()
+		after, err := look()
 		if err != nil {
 			return nil, err
 		}
 		flows := packets.Carriers(before, after, uint64(size))
-		if len(flows) > 0 || time.Now().After(deadline) {
+		if len(flows) != found {
+			found, changed = len(flows), time.Now()
+		}
+		left := slices.ContainsFunc(flows, func(f packets.Flow) bool {
+			_, local := after[packets.Flow{Local: f.Remote, Remote: f.Local}]
+			return !local
+		})
+		if left || found > 0 && time.Since(changed) >= unchanged || time.Since(sent) >= burstLimit {
 			return flows, nil
 		}
 	}

@@ -257,8 +257,8 @@ func (n *Node) probe(ctx context.Context, c *Capture, prober Prober) error {
 // have ended since.
 func (n *Node) reconsider(ctx context.Context, client kubernetes.Interface, namespace string, cause error) {
 	again, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + n.Pod})
-	if err == nil && len(again.Items) == 1 {
-		if fresh := nodeOf(&again.Items[0]); fresh.UID == n.UID && fresh.Status != Running {
+	for i := 0; err == nil && i < len(again.Items); i++ {
+		if fresh := nodeOf(&again.Items[i]); fresh.UID == n.UID && fresh.Status != Running {
 			*n = fresh
 			return
 		}

@@ -14,8 +14,9 @@ import (
 )
 
 // Close ends every session that is still open and deletes everything that the
-// run has created, unless the run was released. It works after ctx has ended too, for cleanupTimeout. The
-// error names what could not be deleted. Calls after the first do nothing.
+// run has created, unless the run was released. It works after ctx has ended
+// too, for cleanupTimeout, and sweepTimeout if collectors were killed. The error
+// names what could not be deleted. Calls after the first do nothing.
 func (r *Run) Close(ctx context.Context) error {
 	r.mu.Lock()
 	closed := r.closed
@@ -26,8 +27,17 @@ func (r *Run) Close(ctx context.Context) error {
 	}
 	r.cancel(errClosed)
 	r.tasks.Wait()
+	if r.released {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	// First, because the lease owns the pods that do it.
+	return and(r.sweepKilled(ctx), r.deleteAll(ctx))
+}
 
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+// deleteAll deletes everything that the run has created.
+func (r *Run) deleteAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var errs []error
@@ -40,9 +50,6 @@ func (r *Run) Close(ctx context.Context) error {
 				errs = append(errs, err)
 			}
 		})
-	}
-	if r.released {
-		return nil
 	}
 	for name := range r.created { // nobody else is left to use it
 		try(func(ctx context.Context) error { return r.removePod(ctx, name, r.created[name]) })

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,8 @@ type cluster struct {
 	kubelet func(pod *corev1.Pod)
 	// collector is one exec. Nil: obedient.
 	collector func(c *collectorEnd) error
+	// program is what is exec'd. Empty: run.
+	program string
 
 	mu     sync.Mutex
 	events []Event
@@ -97,6 +100,10 @@ func testNode(name string, ready corev1.ConditionStatus, message string) *corev1
 
 // runs is the kubelet on a good day.
 func (c *cluster) runs(pod *corev1.Pod) {
+	if isSweeper(pod) {
+		c.terminated(pod.Name, corev1.PodSucceeded, corev1.ContainerStateTerminated{Reason: "Completed"})
+		return
+	}
 	c.update(pod.Name, func(s *corev1.PodStatus) {
 		s.Phase = corev1.PodRunning
 		s.ContainerStatuses = []corev1.ContainerStatus{{
@@ -264,7 +271,8 @@ var errConnectionLost = errors.New("next reader: read tcp: connection reset by p
 
 // Exec implements [Executor].
 func (c *cluster) Exec(ctx context.Context, pod types.NamespacedName, command []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	if want := []string{"/retina-collector", "run"}; !slices.Equal(command, want) {
+	program := cmp.Or(c.program, "run")
+	if want := []string{"/retina-collector", program}; !slices.Equal(command, want) {
 		return fmt.Errorf("command %q, want %q", command, want)
 	}
 	c.mu.Lock()

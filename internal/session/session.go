@@ -73,7 +73,11 @@ func firstFrame(spec *wire.Spec) (frame, error) {
 func (s *Session) connect(ctx context.Context, start *start, spec *wire.Spec) error {
 	unlink := context.AfterFunc(ctx, func() { s.stream.cancel(context.Cause(ctx)) })
 	err := s.handshake(start, spec)
-	if err == nil {
+	switch {
+	case err != nil:
+	case spec == nil || spec.Packets == nil:
+		close(s.held) // nobody waits for other nodes: ReadFrame reads at once
+	default:
 		s.run.tasks.Go(s.hold)
 		err = s.firstPong()
 	}

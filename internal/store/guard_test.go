@@ -67,7 +67,7 @@ func TestGuard(t *testing.T) {
 func FuzzGuard(f *testing.F) {
 	f.Add("a ", plainSignature, " b")
 	f.Add("https://h/p?", testSignature, "&x=1")
-	f.Add("%", "a%b+c/d", "%")
+	f.Add("%", "a%b+c/d=", "%")
 	f.Fuzz(func(t *testing.T, before, secret, after string) {
 		if len(secret) < 8 || !utf8.ValidString(before+secret+after) || !utf8.ValidString(secret) || strings.Contains(redacted, secret) || strings.ContainsAny(secret, " \n\t") {
 			t.Skip()

@@ -4,9 +4,12 @@ package store
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -51,12 +54,29 @@ func TestS3LifeCycle(t *testing.T) {
 	}
 }
 
-// With the checksums in trailers that AWS wants.
+// With checksums in trailers, as AWS wants them, and with signed bodies, with
+// and without TLS.
 func TestS3Checksums(t *testing.T) {
-	address, _ := startS3(t)
-	s := newS3(*s3At("http://"+address, "sums").S3, Options{}.withDefaults(), true)
-	for _, size := range sizes() {
-		lifeCycle(t, s, size, false)
+	trusted := httptest.NewTLSServer(nil) // only for its certificate
+	defer trusted.Close()
+	cert, key := filepath.Join(t.TempDir(), "cert"), filepath.Join(t.TempDir(), "key")
+	pair := trusted.TLS.Certificates[0]
+	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})))
+	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	plain, _ := startS3(t)
+	secure, _ := startS3(t, "--cert", cert, "--key", key)
+	for _, endpoint := range []string{"http://" + plain, "https://" + secure} {
+		for _, checksums := range []bool{true, false} {
+			o := Options{Transport: trusted.Client().Transport, Tries: 1}.withDefaults()
+			s := newS3(*s3At(endpoint, "sums").S3, o, checksums)
+			for _, size := range []int64{1 << 20, 17<<20 + 1} {
+				t.Run(fmt.Sprintf("%.5s/%v/%d", endpoint, checksums, size), func(t *testing.T) { lifeCycle(t, s, size, false) })
+			}
+		}
 	}
 }
 

@@ -49,10 +49,13 @@ func (o httpGet) run(ctx context.Context, out, errOut io.Writer) error {
 	tick := time.NewTicker(o.every)
 	defer tick.Stop()
 	var done, failed uint64
+	start := time.Now()
 	for o.count == 0 || done+failed < o.count {
+		began := time.Now()
 		if err := o.once(ctx); err != nil && ctx.Err() == nil {
-			fmt.Fprintln(errOut, err)
 			failed++
+			fmt.Fprintf(errOut, "request %d, begun %s after the first, failed after %s: %v\n",
+				done+failed, began.Sub(start).Round(time.Millisecond), time.Since(began).Round(time.Millisecond), err)
 		} else if err == nil {
 			done++
 		}

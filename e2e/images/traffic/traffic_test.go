@@ -139,6 +139,7 @@ func TestHTTPGet(t *testing.T) {
 	s := startServer(t)
 	tests := []struct{ url, want, errors string }{
 		{"http://" + s.http.Addr().String() + "/x", "got 3, failed 0\n", ""},
+		{"http://" + s.echo.Addr().String(), "got 0, failed 3\n", "request 3, begun "},
 		{"http://" + s.echo.Addr().String(), "got 0, failed 3\n", "malformed HTTP"},
 	}
 	for _, test := range tests {

@@ -29,7 +29,8 @@ const maxDownloads = 8
 type wanted struct {
 	node    string // as far as it is known
 	file    string // NAME-NODE-TIME.tar.gz
-	bytes   int64  // 0: not known
+	ours    belief
+	bytes   int64 // 0: not known
 	origins []origin
 	keeper  *keeper // that waits until the archive is safe here; nil: none does
 
@@ -57,7 +58,9 @@ func (d *download) fetchAll(ctx context.Context) error {
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			w.path, w.err = d.fetch(ctx, w)
+			if w.path, w.err = d.fetch(ctx, w); w.err == nil && w.ours != certain {
+				w.path, w.err = d.checkRecord(w.path)
+			}
 		})
 	}
 	all.Wait()
@@ -113,6 +116,19 @@ func (d *download) fetch(ctx context.Context, w *wanted) (string, error) {
 		errs = append(errs, hint.Wrap(fmt.Errorf("%s from %s: %w", w.file, o.where(), err), hint.Of(err)))
 	}
 	return "", errors.Join(errs...)
+}
+
+// checkRecord refuses an archive of another capture.
+func (d *download) checkRecord(path string) (string, error) {
+	a, err := capture.OpenArchive(path)
+	if err != nil {
+		return "", err
+	}
+	defer a.Close()
+	if name := a.Record().Name; name != d.name {
+		return "", fmt.Errorf("archive %s is of capture %s", path, clean(name))
+	}
+	return path, nil
 }
 
 // here is the path of an archive that an earlier download has brought here.

@@ -153,7 +153,7 @@ func resolveRemotes(ctx context.Context, e *existing, places *destination.Flags,
 
 // wantedOf is the archive of a node of a capture that is in the cluster.
 func (d *download) wantedOf(c *inventory.Capture, n *inventory.Node, run *session.Run, remotes []store.Store) *wanted {
-	w := &wanted{node: n.Name, file: n.Archive + archive.Extension}
+	w := &wanted{node: n.Name, file: n.Archive + archive.Extension, ours: certain}
 	if !archive.IsOf(w.file, c.Name, n.Name) { // which also says that it is safe as a file name
 		w.file = ""
 		w.err = hint.Wrap(fmt.Errorf("node %s: %s", n.Name, firstText(n.Reason, "the collector has left no word of an archive")), n.Hint)
@@ -266,6 +266,7 @@ func (d *download) planPlaces(ctx context.Context) error {
 	if len(d.archives) == 0 {
 		return hint.Wrap(fmt.Errorf("no archive of capture %q at %s", d.name, strings.Join(where, " and ")), "archives are called NAME-NODE-TIME"+archive.Extension)
 	}
+	d.leaveDoubtful()
 	return d.chooseTime()
 }
 
@@ -276,35 +277,48 @@ func (d *download) planStore(ctx context.Context, s store.Store) error {
 	}
 	for _, o := range objects {
 		file := path.Base(o.Name)
-		if d.isOurs(ctx, file, func() (string, error) { return recordedName(ctx, s, o.Name) }) {
-			d.found(file, o.Bytes, storeOrigin{store: s, name: o.Name, sha256: o.SHA256})
-		}
+		ours := d.believe(ctx, file, func() (string, error) { return recordedName(ctx, s, o.Name) })
+		d.found(ours, file, o.Bytes, storeOrigin{store: s, name: o.Name, sha256: o.SHA256})
 	}
 	return nil
 }
 
-// isOurs reports whether an archive is of this capture, and not of one whose name
-// begins like its. The name of the file says so if it ends with a node's; else
-// recorded, which may be nil, looks into the archive.
-func (d *download) isOurs(ctx context.Context, file string, recorded func() (string, error)) bool {
+// A belief is how certain it is that an archive is of this capture, and not of
+// one whose name begins like its.
+type belief int
+
+const (
+	foreign belief = iota
+	maybe          // its Record will tell when it is here
+	certain
+)
+
+// believe judges an archive by its file's name, which ends with a node's; where no
+// such node is known, recorded, which may be nil, looks into the archive.
+func (d *download) believe(ctx context.Context, file string, recorded func() (string, error)) belief {
 	if !store.IsArchive(file) || !archive.Belongs(file, d.name) {
-		return false
+		return foreign
 	}
 	nodes := d.nodes
 	if len(nodes) == 0 {
 		nodes = d.clusterNodes(ctx)
 	}
 	if slices.ContainsFunc(nodes, func(node string) bool { return archive.IsOf(file, d.name, node) }) {
-		return true
+		return certain
 	}
 	if len(d.nodes) > 0 {
-		return false
+		return foreign
 	}
 	if recorded == nil {
-		return true
+		return maybe
 	}
-	name, err := recorded()
-	return err != nil || name == d.name // what cannot be read now will be told by the download
+	switch name, err := recorded(); {
+	case err != nil:
+		return maybe
+	case name == d.name:
+		return certain
+	}
+	return foreign
 }
 
 // clusterNodes are the names of the cluster's nodes, as far as the user may see
@@ -360,30 +374,42 @@ func (d *download) planDir(ctx context.Context, dir wire.DirDestination, resolve
 		errs = append(errs, err)
 		for _, f := range files {
 			file := path.Base(f.Name)
-			ours := archive.IsOf(file, d.name, node)
-			if dir.Mount == wire.PVCMount { // which has those of all nodes
-				ours = d.isOurs(ctx, file, nil)
+			ours := foreign
+			switch {
+			case dir.Mount == wire.PVCMount: // which has those of all nodes
+				ours = d.believe(ctx, file, nil)
+			case archive.IsOf(file, d.name, node):
+				ours = certain
 			}
-			if ours {
-				d.found(file, f.Bytes, dirOrigin{helper: h, dir: dir, name: f.Name})
-			}
+			d.found(ours, file, f.Bytes, dirOrigin{helper: h, dir: dir, name: f.Name})
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// found notes an archive of this capture that is somewhere.
-func (d *download) found(file string, bytes int64, o origin) {
+// found notes an archive that is somewhere, if it may be of this capture.
+func (d *download) found(ours belief, file string, bytes int64, o origin) {
+	if ours == foreign {
+		return
+	}
 	for _, w := range d.archives {
 		if w.file == file {
-			w.origins = append(w.origins, o)
+			w.origins, w.ours = append(w.origins, o), max(w.ours, ours)
 			return
 		}
 	}
 	captureNode, _, _ := archive.ParseName(file)
 	d.archives = append(d.archives, &wanted{
-		node: strings.TrimPrefix(captureNode, d.name+"-"), file: file, bytes: bytes, origins: []origin{o},
+		node: strings.TrimPrefix(captureNode, d.name+"-"), file: file, bytes: bytes, ours: ours, origins: []origin{o},
 	})
+}
+
+// leaveDoubtful leaves archives out that may be of another capture, if some are
+// certainly of this one.
+func (d *download) leaveDoubtful() {
+	if slices.ContainsFunc(d.archives, func(w *wanted) bool { return w.ours == certain }) {
+		d.archives = slices.DeleteFunc(d.archives, func(w *wanted) bool { return w.ours != certain })
+	}
 }
 
 // chooseTime leaves the archives of one capture: of those with the same name, the

@@ -55,7 +55,7 @@ func (r *captureRun) store(ctx context.Context) (err error) {
 	r.forEach(started, func(i int, n *nodeRun) {
 		n.err = errors.Join(n.err, r.equip(ctx, n, corrections[i], names, before))
 		if n.err != nil {
-			n.session.Close()
+			_ = n.session.Close()
 		}
 	})
 	if r.output != nil {
@@ -150,9 +150,10 @@ type storing struct {
 	run   *captureRun
 	nodes []*nodeRun
 
-	mu     sync.Mutex
-	states map[*nodeRun]*storeState
-	after  func() []clusterinfo.Document // asks once
+	mu      sync.Mutex // guards the nodes' sessions, too
+	states  map[*nodeRun]*storeState
+	stopped bool                          // the user wants an end
+	after   func() []clusterinfo.Document // asks once
 }
 
 // A storeState is what became of one node's archive. The file is that of who
@@ -209,12 +210,25 @@ func (s *storing) attend(ctx context.Context, began time.Time) error {
 	told := r.narrator.progress(s.text)
 	interrupted := context.AfterFunc(ctx, func() {
 		r.narrator.status("finishing")
-		r.forEach(s.nodes, func(_ int, n *nodeRun) { _ = n.session.Stop(keep) })
+		s.stop(keep)
 	})
 	s.each(func(n *nodeRun) error { return s.follow(keep, n) })
 	interrupted()
 	told()
 	return s.finish(ctx, time.Since(began))
+}
+
+// stop asks all nodes to finish. One whose stream is cut just now hears it when
+// it is connected again.
+func (s *storing) stop(ctx context.Context) {
+	s.mu.Lock()
+	s.stopped = true
+	sessions := make([]*session.Session, len(s.nodes))
+	for i, n := range s.nodes {
+		sessions[i] = n.session
+	}
+	s.mu.Unlock()
+	s.run.forEach(s.nodes, func(i int, _ *nodeRun) { _ = sessions[i].Stop(ctx) })
 }
 
 // leave returns when every node has begun, and leaves the capture to itself.
@@ -256,7 +270,7 @@ func (s *storing) leave(ctx context.Context) error {
 func (s *storing) awaitBeginning(ctx context.Context, n *nodeRun) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, beginning, fmt.Errorf("collector has not begun after %s", beginning))
 	defer cancel()
-	unlink := context.AfterFunc(ctx, func() { n.session.Close() })
+	unlink := context.AfterFunc(ctx, func() { _ = n.session.Close() })
 	defer unlink()
 	for {
 		if err := s.read(ctx, n); err != nil {
@@ -343,12 +357,18 @@ func (s *storing) reconnect(ctx context.Context, n *nodeRun) error {
 	for deadline := time.Now().Add(reconnecting); ; time.Sleep(reconnectGap) {
 		again, err := s.run.sessions.Attach(ctx, n.plan.node.Name, n.session.Pod())
 		if err == nil {
-			n.session.Close()
+			_ = n.session.Close()
+			s.mu.Lock()
 			n.session = again
-			if state.fetch != nil {
-				return again.TellJSON(ctx, wire.KindFetch, wire.Fetch{Offset: state.fetch.bytes})
+			stopped := s.stopped
+			s.mu.Unlock()
+			if stopped {
+				err = again.Stop(ctx)
 			}
-			return nil
+			if state.fetch != nil {
+				err = errors.Join(err, again.TellJSON(ctx, wire.KindFetch, wire.Fetch{Offset: state.fetch.bytes}))
+			}
+			return err
 		}
 		if time.Now().After(deadline) {
 			return err

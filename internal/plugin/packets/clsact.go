@@ -3,6 +3,7 @@
 package packets
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -55,69 +56,115 @@ func parseOwner(name string) (o owner, ok bool) {
 
 // self is this process as an owner.
 func self() (owner, error) {
-	start, err := startTime("/proc/self")
-	return owner{pid: os.Getpid(), startTime: start}, err
+	p, err := readProcess("/proc/self")
+	return owner{pid: os.Getpid(), startTime: p.startTime}, err
 }
 
 // alive reports whether the owning process still runs.
 func (o owner) alive(procfs string) bool {
-	start, err := startTime(procfs + "/" + strconv.Itoa(o.pid))
-	return err == nil && start == o.startTime
+	p, err := readProcess(procfs + "/" + strconv.Itoa(o.pid))
+	return err == nil && p.startTime == o.startTime && !p.exiting
 }
 
-// startTime reads field 22 of /proc/PID/stat (proc_pid_stat(5)).
-func startTime(processDir string) (uint64, error) {
-	stat, err := os.ReadFile(processDir + "/stat")
+// process is what /proc/PID/stat (proc_pid_stat(5)) says of one.
+type process struct {
+	startTime uint64 // field 22
+	// exiting is PF_EXITING (linux/sched.h) in field 9: a process that has been
+	// killed keeps its entry until its parent has asked how it ended, and drops
+	// its locks and files some time before it even becomes a zombie.
+	exiting bool
+}
+
+func readProcess(dir string) (process, error) {
+	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
-		return 0, err
+		return process{}, err
 	}
 	// The name in parentheses may hold spaces and parentheses.
-	_, rest, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return 0, fmt.Errorf("%s/stat has %d fields", processDir, len(fields))
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return process{}, fmt.Errorf("%s/stat has %d fields after the name", dir, len(fields))
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	const pfExiting = 0x4
+	flags, err1 := strconv.ParseUint(fields[9-3], 10, 32)
+	start, err2 := strconv.ParseUint(fields[22-3], 10, 64)
+	return process{startTime: start, exiting: flags&pfExiting != 0}, errors.Join(err1, err2)
 }
 
 // clsactFilters are our two filters on one interface.
 type clsactFilters struct {
 	ns    *hostns.Netns
 	index int
-	name  string
+	owner owner
 	// behind says that filters of others come first in a direction: packets that
 	// they decide about do not reach ours.
 	behind bool
+}
+
+// withNetlink does f while no other collector changes qdiscs and filters in the
+// namespace: between looking whether a qdisc is in use and removing it, nobody
+// may begin to use it. Handle is of that namespace.
+func withNetlink(ns *hostns.Netns, f func(handle *netlink.Handle) error) error {
+	// All see one file for a namespace. It is opened anew because a lock belongs
+	// to the open file (flock(2)), and ends with it.
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", ns.FD()))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lock netns %d: %w", ns.Ino, err)
+	}
+	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink in netns %d: %w", ns.Ino, err)
+	}
+	defer handle.Close()
+	return f(handle)
 }
 
 // attachClsact adds one filter per direction, in front of all others, and the
 // clsact qdisc where there is none. The filters and qdiscs of others stay as
 // they are.
 func attachClsact(ns *hostns.Netns, i hostns.Interface, programs *bpf.PacketsPrograms) (*clsactFilters, error) {
-	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("netlink in netns %d: %w", ns.Ino, err)
-	}
-	defer handle.Close()
 	o, err := self()
 	if err != nil {
 		return nil, err
 	}
-	if o.qdisc, err = ensureClsact(handle, i.Index); err != nil {
-		return nil, explain(fmt.Errorf("add clsact qdisc to %s: %w", i.Name, err))
+	f := &clsactFilters{ns: ns, index: i.Index, owner: o}
+	err = withNetlink(ns, func(handle *netlink.Handle) error {
+		if err := f.add(handle, programs); err != nil {
+			return errors.Join(fmt.Errorf("attach clsact filter to %s: %w", i.Name, err), f.remove(handle))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, explain(err)
 	}
-	f := &clsactFilters{ns: ns, index: i.Index, name: o.String()}
+	return f, nil
+}
+
+func (f *clsactFilters) add(handle *netlink.Handle, programs *bpf.PacketsPrograms) (err error) {
+	if f.owner.qdisc, err = ensureClsact(handle, f.index); err != nil {
+		return fmt.Errorf("add clsact qdisc: %w", err)
+	}
 	for parent, program := range map[uint32]*ebpf.Program{
 		netlink.HANDLE_MIN_INGRESS: programs.PacketsIngress,
 		netlink.HANDLE_MIN_EGRESS:  programs.PacketsEgress,
 	} {
-		behind, err := addFilter(handle, i.Index, parent, f.name, program)
-		f.behind = f.behind || behind
+		behind, err := addFilter(handle, f.index, parent, f.owner.String(), program)
 		if err != nil {
-			return nil, explain(errors.Join(fmt.Errorf("attach clsact filter to %s: %w", i.Name, err), f.Close()))
+			return err
 		}
+		f.behind = f.behind || behind
 	}
-	return f, nil
+	return nil
 }
 
 // ensureClsact reports whether the clsact qdisc of the interface is ours: made
@@ -181,18 +228,16 @@ func addFilter(handle *netlink.Handle, index int, parent uint32, name string, pr
 
 // Close removes the filters, and the qdisc if it is ours and nothing else is
 // attached to it. An interface that is gone took them with it.
-func (f *clsactFilters) Close() error {
-	handle, err := netlink.NewHandleAt(netns.NsHandle(f.ns.FD()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("netlink in netns %d: %w", f.ns.Ino, err)
-	}
-	defer handle.Close()
-	return removeFilters(handle, f.index, func(o owner) bool { return o.String() == f.name })
+func (f *clsactFilters) Close() error { return withNetlink(f.ns, f.remove) }
+
+func (f *clsactFilters) remove(handle *netlink.Handle) error {
+	return removeFilters(handle, f.index, f.owner.qdisc, func(o owner) bool { return o == f.owner })
 }
 
 // removeFilters removes those of our filters on the interface whose owner is
-// unwanted.
-func removeFilters(handle *netlink.Handle, index int, unwanted func(owner) bool) error {
+// unwanted, and the qdisc that is then empty if it is ours, as the filters
+// themselves may say too.
+func removeFilters(handle *netlink.Handle, index int, ours bool, unwanted func(owner) bool) error {
 	filters, err := bothFilters(handle, index)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
 		return nil // no such interface, or it has no clsact qdisc
@@ -201,7 +246,7 @@ func removeFilters(handle *netlink.Handle, index int, unwanted func(owner) bool)
 		return fmt.Errorf("list filters of interface %d: %w", index, err)
 	}
 	var errs []error
-	left, ours := len(filters), false
+	left := len(filters)
 	for _, filter := range filters {
 		o, ok := ownerOf(filter)
 		if !ok || !unwanted(o) {
@@ -215,7 +260,8 @@ func removeFilters(handle *netlink.Handle, index int, unwanted func(owner) bool)
 		ours = ours || o.qdisc
 	}
 	if ours && left == 0 {
-		if err := handle.QdiscDel(clsactQdisc(index)); err != nil && !errors.Is(err, unix.ENOENT) {
+		// EINVAL: there is none.
+		if err := handle.QdiscDel(clsactQdisc(index)); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 			errs = append(errs, fmt.Errorf("remove clsact qdisc of interface %d: %w", index, err))
 		}
 	}
@@ -260,20 +306,17 @@ func Sweep(procfs string) error {
 }
 
 func sweepNetns(ns *hostns.Netns, procfs string) error {
-	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil // the namespace ended while we looked
-	}
-	defer handle.Close()
-	qdiscs, err := handle.QdiscList(nil)
-	if err != nil {
-		return fmt.Errorf("list qdiscs of netns %d: %w", ns.Ino, err)
-	}
-	var errs []error
-	for _, qdisc := range qdiscs {
-		if qdisc.Type() == "clsact" {
-			errs = append(errs, removeFilters(handle, qdisc.Attrs().LinkIndex, func(o owner) bool { return !o.alive(procfs) }))
+	return withNetlink(ns, func(handle *netlink.Handle) error {
+		qdiscs, err := handle.QdiscList(nil)
+		if err != nil {
+			return fmt.Errorf("list qdiscs of netns %d: %w", ns.Ino, err)
 		}
-	}
-	return errors.Join(errs...)
+		var errs []error
+		for _, qdisc := range qdiscs {
+			if qdisc.Type() == "clsact" {
+				errs = append(errs, removeFilters(handle, qdisc.Attrs().LinkIndex, false, func(o owner) bool { return !o.alive(procfs) }))
+			}
+		}
+		return errors.Join(errs...)
+	})
 }

@@ -440,19 +440,6 @@ func TestLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestSweepRemovesFiltersOfKilledCollectors(t *testing.T) {
-	pod := vethtest.NewPod(t)
-	before := attached(t, pod)
-	crashWithFilters(t, pod)
-	if attached(t, pod) == before {
-		t.Fatal("the killed process left nothing: this test tests nothing")
-	}
-	vethtest.Must(t, packets.Sweep("/proc"))
-	if after := attached(t, pod); after != before {
-		t.Errorf("before:\n%s\nafter:\n%s", before, after)
-	}
-}
-
 func parse(t testing.TB, blocks []byte) []packet {
 	t.Helper()
 	var all []packet
