@@ -57,6 +57,7 @@ type filing struct {
 	buf       []byte
 	lastLook  time.Time
 	lastTold  time.Time
+	broken    error // why nothing more goes into the files
 }
 
 // until captures until something ends it, and returns what.
@@ -87,6 +88,9 @@ func (c *filing) until(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if c.broken != nil {
+			return wire.EndFailure, nil // what is in the files is good
+		}
 		switch limit {
 		case staging.DiskLimit:
 			return wire.EndDiskFull, nil
@@ -111,8 +115,9 @@ func (c *filing) add(payload []byte) (staging.Limit, error) {
 		}
 	}
 	limit, err := c.files.Add(blocks)
-	if err != nil {
-		return limit, fmt.Errorf("write packets: %w", err)
+	if err != nil && c.broken == nil {
+		c.broken = fmt.Errorf("write packets: %w", err)
+		c.job.warn("the capture ended early: " + c.broken.Error())
 	}
 	if now := time.Now(); now.Sub(c.lastTold) >= quiet {
 		c.lastTold = now
@@ -177,8 +182,12 @@ func (c *filing) finish(reason string, began time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := c.files.Finish(stats, began.UnixNano(), ended.UnixNano()); err != nil {
+	if err := c.files.Finish(stats, began.UnixNano(), ended.UnixNano()); err != nil && c.broken == nil {
 		return fmt.Errorf("finish packet files: %w", err)
+	}
+	if c.files.Totals().Limit == staging.DiskLimit && reason != wire.EndDiskFull {
+		reason = wire.EndDiskFull // the last packets have met it
+		j.update(func(s *wire.Status) { s.Reason = reason })
 	}
 	var lost uint64
 	for _, s := range stats {

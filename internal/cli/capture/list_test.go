@@ -45,13 +45,13 @@ func someCaptures() []inventory.Capture {
 }
 
 func TestTable(t *testing.T) {
-	const narrow = `NAME        STATUS                                             NODES   PODS   PACKETS   SIZE     DESTINATION      AGE    LEFT
-web-7k2xq   Capturing                                          4       3      12,345    3.4 MB   blob,host path   90s    60m
-api         Starting                                           1       1      -         -        stream           1s     -
-db          Failed: node n2: very very very very very very …   1/2     0      0         -        s3               3h     -
-kept        Kept                                               1       0      1         100 B    none             10m    20m
+	const narrow = `NAME        STATUS                                             NODES   PODS   PACKETS   SIZE     DESTINATION      AGE   LEFT
+web-7k2xq   Capturing                                          4       3      12,345    3.4 MB   blob,host path   90s   60m
+api         Starting                                           1       1      -         -        stream           1s    -
+db          Failed: node n2: very very very very very very …   1/2     0      0         -        s3               3h    -
+kept        Kept                                               1       0      1         100 B    none             10m   20m
 `
-	const wide = `netops   web-7k2xq   Capturing   4   3   12,345   3.4 MB   blob https://a.blob.core.windows.net/c,host path /var/log/retina/captures   90s   60m   7   detached   deployment shop/web   n1,n2,n3,(1 more)
+	const wide = `netops   web-7k2xq   Capturing   4     3     12,345   3.4 MB   blob https://a.blob.core.windows.net/c,host path /var/log/retina/captures   90s   60m   7     detached   deployment shop/web   n1,n2,n3,(1 more)
 `
 	for _, test := range []struct {
 		name  string
