@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,7 +118,8 @@ func (j *job) put(ctx context.Context, i int, s store.Store) {
 	})
 	if err != nil {
 		j.log.Error("could not store", "where", s.Where(), "cause", err.Error())
-		set(func(s *wire.StoreStatus) { s.Error, s.Hint = err.Error(), hint.Of(err) })
+		cause := strings.TrimPrefix(err.Error(), s.Where()+": ") // which is said beside it
+		set(func(s *wire.StoreStatus) { s.Error, s.Hint = cause, hint.Of(err) })
 		return
 	}
 	j.log.Info("stored", "where", s.Where(), "name", receipt.Name, "bytes", receipt.Bytes, "sha256", receipt.SHA256)

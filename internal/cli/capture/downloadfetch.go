@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -51,7 +53,10 @@ type origin interface {
 // fetchAll brings all archives here, several at once. What goes wrong with one is
 // told, and is none of the others' business; the error is about the command.
 func (d *download) fetchAll(ctx context.Context) error {
-	told := d.narrator.progress(d.text)
+	told := func() {}
+	if slices.ContainsFunc(d.archives, func(w *wanted) bool { return len(w.origins) > 0 }) {
+		told = d.narrator.progress(d.text)
+	}
 	slots := make(chan struct{}, maxDownloads)
 	var all sync.WaitGroup
 	for _, w := range d.archives {
@@ -79,8 +84,12 @@ func (d *download) fetchAll(ctx context.Context) error {
 // text is how far the download is.
 func (d *download) text() string {
 	var moved, whole int64
-	done, known := 0, true
+	archives, done, known := 0, 0, true
 	for _, w := range d.archives {
+		if len(w.origins) == 0 {
+			continue
+		}
+		archives++
 		here := w.moved.Load()
 		moved += here
 		whole += w.bytes
@@ -89,7 +98,7 @@ func (d *download) text() string {
 			done++
 		}
 	}
-	text := fmt.Sprintf("downloading %s … %s", plural(len(d.archives), "archive"), humanize.Bytes(uint64(moved)))
+	text := fmt.Sprintf("downloading %s … %s", plural(archives, "archive"), humanize.Bytes(uint64(moved)))
 	if known {
 		text += fmt.Sprintf(" of %s, %d whole", humanize.Bytes(uint64(whole)), done)
 	}
@@ -113,9 +122,12 @@ func (d *download) fetch(ctx context.Context, w *wanted) (string, error) {
 		if ctx.Err() != nil {
 			return "", err
 		}
-		errs = append(errs, hint.Wrap(fmt.Errorf("%s from %s: %w", w.file, o.where(), err), hint.Of(err)))
+		if !strings.Contains(err.Error(), o.where()) {
+			err = hint.Wrap(fmt.Errorf("%s: %w", o.where(), err), hint.Of(err))
+		}
+		errs = append(errs, err)
 	}
-	return "", errors.Join(errs...)
+	return "", hint.Wrap(fmt.Errorf("%s: %w", w.file, errors.Join(errs...)), hint.Of(errs[len(errs)-1]))
 }
 
 // checkRecord refuses an archive of another capture.

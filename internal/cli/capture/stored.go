@@ -152,6 +152,7 @@ type storing struct {
 
 	mu      sync.Mutex // guards the nodes' sessions, too
 	states  map[*nodeRun]*storeState
+	begun   sync.WaitGroup                // of the nodes that do not capture yet
 	stopped bool                          // the user wants an end
 	after   func() []clusterinfo.Document // asks once
 }
@@ -160,7 +161,7 @@ type storing struct {
 // follows the node.
 type storeState struct {
 	wire.Status
-	began    chan struct{} // closed at the first status
+	began    func() // called when the node captures, or will not
 	sealed   bool
 	fetch    *fetchedArchive
 	fetched  string // path of the archive on this machine
@@ -172,7 +173,8 @@ func newStoring(r *captureRun, nodes []*nodeRun) *storing {
 	for _, n := range nodes {
 		if n.err == nil {
 			s.nodes = append(s.nodes, n)
-			s.states[n] = &storeState{began: make(chan struct{})}
+			s.begun.Add(1)
+			s.states[n] = &storeState{began: sync.OnceFunc(s.begun.Done)}
 		}
 	}
 	return s
@@ -189,10 +191,9 @@ func (s *storing) set(n *nodeRun, status wire.Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.states[n]
-	if state.Status.Phase == "" {
-		close(state.began)
+	if state.Status = status; status.Phase != wire.PhaseReady {
+		state.began()
 	}
-	state.Status = status
 }
 
 // each does f for all nodes at once and adds what goes wrong to the node's error.
@@ -206,7 +207,11 @@ func (s *storing) attend(ctx context.Context, began time.Time) error {
 	keep := context.WithoutCancel(ctx)
 	s.after = sync.OnceValue(func() []clusterinfo.Document { return r.clusterState(keep) })
 	s.each(func(n *nodeRun) error { return n.session.Go(keep) })
-	r.narrator.began(r.config.duration)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		s.begun.Wait()
+		r.narrator.began(r.config.duration)
+	})
 	told := r.narrator.progress(s.text)
 	interrupted := context.AfterFunc(ctx, func() {
 		r.narrator.status("finishing")
@@ -214,6 +219,7 @@ func (s *storing) attend(ctx context.Context, began time.Time) error {
 	})
 	s.each(func(n *nodeRun) error { return s.follow(keep, n) })
 	interrupted()
+	telling.Wait()
 	told()
 	return s.finish(ctx, time.Since(began))
 }
@@ -308,6 +314,7 @@ func (s *storing) detach(ctx context.Context, n *nodeRun) error {
 func (s *storing) follow(ctx context.Context, n *nodeRun) error {
 	state := s.states[n]
 	defer func() { state.fetch.discard() }()
+	defer state.began()
 	for {
 		err := s.read(ctx, n)
 		switch {
