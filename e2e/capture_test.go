@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // TestTwoPodsOnTwoNodes is the main promise: what two pods on two nodes say to
@@ -171,7 +173,7 @@ func TestDualStackAndManyInterfaces(t *testing.T) {
 	if v6(web) == "" {
 		t.Fatalf("the cluster gave web no IPv6 address: %v", web.Status.PodIPs)
 	}
-	secondInterface(t, web.Name, string(web.UID))
+	secondInterface(t, web)
 	p, file := startCapture(t, "pod/web-n1", "-n", s.namespace, "--duration", "4s", "-o", "json")
 	p.waitFor(t, "capturing")
 	s.send(t, s.client["n2"], v6(web), 10)
@@ -219,16 +221,20 @@ func TestIPv6OnlyPod(t *testing.T) {
 
 // secondInterface adds net1, one end of a veth pair, to the netns of a pod on
 // n1.
-func secondInterface(t testing.TB, name, uid string) {
+func secondInterface(t testing.TB, pod *corev1.Pod) {
 	t.Helper()
-	pid := ""
-	for _, p := range strings.Fields(onNode(t, "n1", "sh", "-c", "grep -l "+uid+" /proc/[0-9]*/cgroup")) {
-		pid = strings.Split(p, "/")[2]
+	pid := processOf(t, pod)
+	onNode(t, pod.Spec.NodeName, "sh", "-c", fmt.Sprintf("ip link add net1 netns %s type veth peer name e2e-net1 && ip link set e2e-net1 up && nsenter -t %s -n ip link set net1 up", pid, pid))
+}
+
+// processOf is the PID, on its node, of one of a pod's processes.
+func processOf(t testing.TB, pod *corev1.Pod) string {
+	t.Helper()
+	files := strings.Fields(onNode(t, pod.Spec.NodeName, "sh", "-c", "grep -l "+string(pod.UID)+" /proc/[0-9]*/cgroup"))
+	if len(files) == 0 {
+		t.Fatalf("no process of pod %s on %s", pod.Name, pod.Spec.NodeName)
 	}
-	if pid == "" {
-		t.Fatalf("no process of pod %s on n1", name)
-	}
-	onNode(t, "n1", "sh", "-c", fmt.Sprintf("ip link add net1 netns %s type veth peer name e2e-net1 && ip link set e2e-net1 up && nsenter -t %s -n ip link set net1 up", pid, pid))
+	return strings.Split(files[len(files)-1], "/")[2]
 }
 
 func TestQuietPodGivesAValidFile(t *testing.T) {

@@ -94,7 +94,7 @@ func signalCollectors(t testing.TB, node, signal string) {
 
 func TestKill9(t *testing.T) {
 	s := openShop(t, "")
-	for _, hook := range []string{"tcx", "clsact"} {
+	for _, hook := range []string{"tcx", "socket"} {
 		t.Run("while capturing by "+hook, func(t *testing.T) {
 			p, file := startCapture(t, "-l", "app=web", "-n", s.namespace, "--duration", "10m", "--hook", hook)
 			p.waitFor(t, "capturing")
@@ -134,50 +134,40 @@ func collector(t testing.TB, node, argument string) string {
 	return found[0]
 }
 
-// TestKilledCollectorLeavesNoFilters is about clsact filters, which outlive
-// their process: somebody has to remove them, whoever is killed.
-func TestKilledCollectorLeavesNoFilters(t *testing.T) {
+// TestKilledCollector leaves nobody who could clean up behind the collector.
+func TestKilledCollector(t *testing.T) {
 	s := openShop(t, "")
-	begin := func(t *testing.T) *process {
-		p, _ := startCapture(t, "pod/web-n1", "-n", s.namespace, "--duration", "60s", "--hook", "clsact")
-		p.waitFor(t, "capturing")
-		return p
-	}
-	t.Run("session", func(t *testing.T) {
-		p := begin(t)
-		onNode(t, "n1", "kill", "-9", collector(t, "n1", "run"))
-		p.wait(t).wantCode(t, 3)
-		wantNothingLeft(t)
-	})
-	t.Run("session that hangs", func(t *testing.T) {
-		p := begin(t)
-		pod := collectorPod(t, p)
-		onNode(t, "n1", "kill", "-STOP", collector(t, "n1", "run"))
-		kubectl(t, "delete", "pod", "-n", collectorNamespace, pod.Name)
-		p.wait(t).wantCode(t, 3)
-		wantNothingLeft(t)
-	})
-	// As the kernel does when the container is out of memory.
-	t.Run("container", func(t *testing.T) {
-		p := begin(t)
-		onNode(t, "n1", "kill", "-9", collector(t, "n1", "hold"))
-		p.wait(t).wantCode(t, 3)
-		wantNothingLeft(t)
-	})
-	t.Run("container and command", func(t *testing.T) {
-		p := begin(t)
-		p.signal(t, syscall.SIGSTOP) // neither of the two sees the end of the other
-		onNode(t, "n1", "kill", "-9", collector(t, "n1", "hold"))
-		p.signal(t, syscall.SIGKILL)
-		_ = p.Wait()
-		eventually(t, 20*time.Second, processesLeft)
-		if filtersLeft() == nil {
-			t.Fatal("no filters are left: this test tests nothing")
+	for _, hook := range []string{"tcx", "socket"} {
+		begin := func(t *testing.T) *process {
+			p, _ := startCapture(t, "pod/web-n1", "-n", s.namespace, "--duration", "60s", "--hook", hook)
+			p.waitFor(t, "capturing")
+			if programsLeft() == nil {
+				t.Fatal("no program is seen while one captures: this test sees nothing")
+			}
+			return p
 		}
-		r, _ := capture(t, "pod/client-n1", "-n", s.namespace, "--duration", "1s")
-		r.wantCode(t, 0)
-		wantNothingLeft(t)
-	})
+		t.Run(hook+", session", func(t *testing.T) {
+			p := begin(t)
+			onNode(t, "n1", "kill", "-9", collector(t, "n1", "run"))
+			p.wait(t).wantCode(t, 3)
+			wantNothingLeft(t)
+		})
+		t.Run(hook+", session that hangs", func(t *testing.T) {
+			p := begin(t)
+			pod := collectorPod(t, p)
+			onNode(t, "n1", "kill", "-STOP", collector(t, "n1", "run"))
+			kubectl(t, "delete", "pod", "-n", collectorNamespace, pod.Name)
+			p.wait(t).wantCode(t, 3)
+			wantNothingLeft(t)
+		})
+		// As the kernel does when the container is out of memory.
+		t.Run(hook+", container", func(t *testing.T) {
+			p := begin(t)
+			onNode(t, "n1", "kill", "-9", collector(t, "n1", "hold"))
+			p.wait(t).wantCode(t, 3)
+			wantNothingLeft(t)
+		})
+	}
 }
 
 func TestDeletedCollectorPod(t *testing.T) {

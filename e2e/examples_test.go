@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/e2e/internal/storage"
 )
 
 // TestExamples runs every example of the help texts and of the README on a
@@ -27,15 +30,17 @@ func TestExamples(t *testing.T) {
 			examples = append(examples, commands(block)...)
 		}
 	}
-	for _, args := range [][]string{{"--help"}, {"capture", "create", "--help"}, {"version", "--help"}} {
+	for _, args := range [][]string{
+		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
+		{"capture", "logs", "--help"}, {"capture", "stop", "--help"}, {"capture", "download", "--help"}, {"capture", "delete", "--help"},
+	} {
 		_, text, _ := strings.Cut(retina(t, args...).stdout, "\nExamples:\n")
 		text, _, _ = strings.Cut(text, "\n\nFlags:")
 		text, _, _ = strings.Cut(text, "\n\nAvailable Commands:")
 		examples = append(examples, commands(text)...)
 	}
-	slices.Sort(examples)
-	examples = slices.Compact(examples)
-	if len(examples) < 8 {
+	examples = unique(examples) // in their order: a capture is begun before it is stopped
+	if len(examples) < 20 {
 		t.Fatalf("only %d examples found: %q", len(examples), examples)
 	}
 	openExampleShop(t)
@@ -43,10 +48,26 @@ func TestExamples(t *testing.T) {
 	if err := os.Symlink(the.program, filepath.Join(bin, "kubectl-retina")); err != nil {
 		t.Fatal(err)
 	}
+	sas := azurite(t).Container(t, "examples").SAS(t, storage.SAS{Permissions: "cwrld"})
+	storage.StartClaim(t, the.Cluster, the.client, "default", "captures")
 	for _, example := range examples {
-		t.Run(example, func(t *testing.T) { runExample(t, bin, example) })
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "sas.txt"), []byte(sas), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(example, func(t *testing.T) { runExample(t, bin, dir, sas, example) })
 	}
 	wantNothingLeft(t)
+}
+
+// unique are the texts in their order, each once.
+func unique(all []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(text string) bool {
+		before := seen[text]
+		seen[text] = true
+		return before
+	})
 }
 
 // commands are the lines of a text that run kubectl retina, without comments.
@@ -64,7 +85,7 @@ func commands(text string) []string {
 // openExampleShop makes the namespace shop with what the examples name.
 func openExampleShop(t *testing.T) {
 	kubectl(t, "delete", "namespace", "shop", "--ignore-not-found", "--wait=true") // of an earlier run
-	manifest := namespaceYAML("shop", "") + podYAML("shop", "web-1", "n1", "app: api", "") +
+	manifest := namespaceYAML("shop", "team: shop") + podYAML("shop", "web-1", "n1", "app: api", "") +
 		fmt.Sprintf("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: \"%s\", args: [serve]}]}}}\n", trafficImage)
 	for service, app := range map[string]string{"web": "web", "db": "api"} {
 		manifest += fmt.Sprintf("---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {selector: {app: %s}, ports: [{port: 80, targetPort: 8080}]}\n", service, app)
@@ -76,25 +97,64 @@ func openExampleShop(t *testing.T) {
 
 // runExample runs one example as kubectl would run it, and ends it as a user
 // would when it has a long time to go.
-func runExample(t *testing.T, bin, example string) {
+func runExample(t *testing.T, bin, dir, sas, example string) {
+	creates := strings.Contains(example, "capture create")
+	if (strings.Contains(example, " night") || strings.Contains(example, "--watch")) && !creates {
+		openNight(t, sas)
+	}
 	command := strings.ReplaceAll(example, "kubectl retina", "kubectl-retina")
+	if strings.Contains(command, "--blob") {
+		command += " --insecure-blob" // Azurite has no certificate
+	}
 	if !strings.Contains(command, "|") {
 		command = "exec " + command
 	}
 	p := &process{Cmd: the.Command(t.Context(), "bash", "-o", "pipefail", "-c", command), started: time.Now()}
-	p.Dir, p.Stdout, p.Stderr = t.TempDir(), &p.stdout, &p.stderr
-	p.Env = append(p.Env, "PATH="+bin+":"+os.Getenv("PATH"))
+	p.Dir, p.Stdout, p.Stderr = dir, &p.stdout, &p.stderr
+	p.Env = append(p.Env, "PATH="+bin+":"+os.Getenv("PATH"), "SAS="+sas)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	long := !strings.Contains(command, "|") && strings.Contains(command, "capture create")
-	if long {
+	code := 0
+	switch {
+	case creates && !strings.Contains(command, "|") && !strings.Contains(command, "--no-wait"):
+		code = 130
 		p.waitFor(t, "capturing")
 		time.Sleep(time.Second) // part of the case: it goes on for a while
 		p.signal(t, syscall.SIGINT)
+	case strings.Contains(command, "--watch"):
+		eventually(t, 20*time.Second, func() error {
+			if p.stdout.String() == "" {
+				return errors.New("nothing is printed yet")
+			}
+			return nil
+		})
+		p.signal(t, syscall.SIGINT)
 	}
-	r := p.wait(t)
-	if want := map[bool]int{true: 130, false: 0}[long]; r.code != want {
-		t.Errorf("%s", r)
+	if r := p.wait(t); r.code != code {
+		t.Errorf("exit code %d, want %d: %s", r.code, code, r)
+	}
+	leave(t)
+}
+
+// openNight makes the capture night anew, stored on the nodes and in a container.
+func openNight(t testing.TB, sas string) {
+	t.Helper()
+	retina(t, "capture", "create", "node/n1", "node/n2", "--name", "night", "--no-wait", "--duration", "1s", "--include-metadata=false",
+		"--host-path", ".", "--blob-upload-file", secretFile(t, sas), "--insecure-blob").wantCode(t, 0)
+	eventually(t, 40*time.Second, func() error {
+		if r := retina(t, "capture", "list"); !strings.Contains(r.stdout, "Done") {
+			return fmt.Errorf("night is not done: %s", r)
+		}
+		return nil
+	})
+}
+
+// leave deletes what an example has left to itself.
+func leave(t testing.TB) {
+	t.Helper()
+	retina(t, "cleanup", "-A", "--force").wantCode(t, 0)
+	for _, node := range []string{"n1", "n2"} {
+		onNode(t, node, "sh", "-c", "rm -rf /var/log/retina/captures/*")
 	}
 }

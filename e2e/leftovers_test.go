@@ -29,7 +29,7 @@ const ours = "app.kubernetes.io/name=kubectl-retina"
 func wantNothingLeft(t testing.TB) {
 	t.Helper()
 	began := time.Now()
-	eventually(t, time.Minute, func() error { return errors.Join(objectsLeft(), processesLeft(), programsLeft(), filtersLeft()) })
+	eventually(t, time.Minute, func() error { return errors.Join(objectsLeft(), processesLeft(), programsLeft(), qdiscsLeft()) })
 	t.Logf("nothing left after %.1fs", time.Since(began).Seconds())
 }
 
@@ -99,7 +99,7 @@ func processesLeft() error {
 }
 
 // programsLeft looks at every BPF program of the kernel that the nodes share: a
-// link or a filter that was left would hold one. Those of processes elsewhere
+// link or a socket that was left would hold one. Those of processes elsewhere
 // on this machine do not count.
 func programsLeft() error {
 	elsewhere, err := programsElsewhere()
@@ -124,7 +124,7 @@ func programsLeft() error {
 			return err
 		}
 		info, err := program.Info()
-		if err == nil && (info.Name == "packets_ingress" || info.Name == "packets_egress") && !elsewhere[id] {
+		if err == nil && strings.HasPrefix(info.Name, "packets_") && !elsewhere[id] {
 			left = append(left, fmt.Sprintf("%s (%d)", info.Name, id))
 		}
 		if err := errors.Join(err, program.Close()); err != nil {
@@ -169,9 +169,9 @@ func programsElsewhere() (map[ebpf.ProgramID]bool, error) {
 	return held, nil
 }
 
-// filtersLeft looks for clsact qdiscs in every network namespace of the nodes:
+// qdiscsLeft looks for clsact qdiscs in every network namespace of the nodes:
 // no other program there makes any.
-func filtersLeft() error {
+func qdiscsLeft() error {
 	var left []string
 	for _, procfs := range nodeProcs() {
 		all, err := hostns.All(procfs)

@@ -2,15 +2,16 @@
 
 // packets copies the packets of one network interface into a ring buffer.
 //
-// Hooks: TCX (kernel 6.6) or a clsact filter (kernel 4.5), both as
-// BPF_PROG_TYPE_SCHED_CLS; the ring buffer needs kernel 5.8. No kernel
-// structure is read, so no BTF is needed.
+// Hooks: TCX (kernel 6.6, two programs of BPF_PROG_TYPE_SCHED_CLS), or the
+// filter of a packet socket (one of BPF_PROG_TYPE_SOCKET_FILTER); the ring buffer
+// needs kernel 5.8. No kernel structure is read, so no BTF is needed.
 //
-// One copy of the two programs is loaded per interface, with its config; all
-// copies share the maps.
+// One copy of the programs is loaded per interface, with its config; all copies
+// share the maps.
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -180,15 +181,19 @@ static __always_inline bool copy(struct __sk_buff *skb, enum direction direction
 // the ring with air. The classes waste a third of a record on average.
 static __always_inline bool record_packet(struct __sk_buff *skb, enum direction direction)
 {
-	__u32 cap_len = skb->len;
+	__u64 cap_len = skb->len;
 
 	if (cap_len > config.snaplen)
 		cap_len = config.snaplen;
 	if (cap_len == 0)
 		return false;
-#define CLASS(size)        \
-	if (cap_len <= (size)) \
-	return copy(skb, direction, cap_len, size)
+	// Older verifiers do not learn from == that a length is not 0, but they do
+	// follow a sum. The compiler must not see that it is the same.
+	__u64 last = cap_len - 1;
+	asm volatile("" : "+r"(last));
+#define CLASS(size)    \
+	if (last < (size)) \
+	return copy(skb, direction, last + 1, size)
 	CLASS(64);
 	CLASS(128);
 	CLASS(256);
@@ -207,39 +212,47 @@ static __always_inline bool record_packet(struct __sk_buff *skb, enum direction 
 	return false;
 }
 
-static __always_inline int handle(struct __sk_buff *skb, enum direction direction)
+static __always_inline void handle(struct __sk_buff *skb, enum direction direction)
 {
 	__u32 key = 0;
 	__u32 *on = bpf_map_lookup_elem(&running, &key);
 	if (!on || !*on)
-		return TC_ACT_UNSPEC;
+		return;
 
 	key = config.interface_id;
 	struct interface_counts *count = bpf_map_lookup_elem(&counters, &key);
 	if (!count)
-		return TC_ACT_UNSPEC;
+		return;
 
 	// Per-CPU values: but a program can be interrupted by another packet on
 	// the same CPU, so plain additions could lose counts.
 	if (config.exclude && is_own(skb, direction)) {
 		__sync_fetch_and_add(&count->excluded, 1);
-		return TC_ACT_UNSPEC;
+		return;
 	}
 	__sync_fetch_and_add(&count->seen, 1);
 	__sync_fetch_and_add(&count->seen_bytes, skb->len);
 	if (!record_packet(skb, direction))
 		__sync_fetch_and_add(&count->lost, 1);
-	return TC_ACT_UNSPEC; // TCX_NEXT: the others' programs decide
 }
 
 SEC("tc")
 int packets_ingress(struct __sk_buff *skb)
 {
-	return handle(skb, DIRECTION_IN);
+	handle(skb, DIRECTION_IN);
+	return TC_ACT_UNSPEC; // TCX_NEXT: the others' programs decide
 }
 
 SEC("tc")
 int packets_egress(struct __sk_buff *skb)
 {
-	return handle(skb, DIRECTION_OUT);
+	handle(skb, DIRECTION_OUT);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("socket")
+int packets_socket(struct __sk_buff *skb)
+{
+	handle(skb, skb->pkt_type == PACKET_OUTGOING ? DIRECTION_OUT : DIRECTION_IN);
+	return 0; // bytes for the socket, which nobody reads
 }

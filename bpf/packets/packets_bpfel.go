@@ -59,6 +59,7 @@ const (
 	PacketsMapRunning         = "running"
 	PacketsProgPacketsEgress  = "packets_egress"
 	PacketsProgPacketsIngress = "packets_ingress"
+	PacketsProgPacketsSocket  = "packets_socket"
 	PacketsVarConfig          = "config"
 	PacketsVarRecordType      = "record_type"
 )
@@ -107,6 +108,7 @@ type PacketsSpecs struct {
 type PacketsProgramSpecs struct {
 	PacketsEgress  *ebpf.ProgramSpec `ebpf:"packets_egress"`
 	PacketsIngress *ebpf.ProgramSpec `ebpf:"packets_ingress"`
+	PacketsSocket  *ebpf.ProgramSpec `ebpf:"packets_socket"`
 }
 
 // PacketsMapSpecs contains maps before they are loaded into the kernel.
@@ -176,12 +178,14 @@ type PacketsVariables struct {
 type PacketsPrograms struct {
 	PacketsEgress  *ebpf.Program `ebpf:"packets_egress"`
 	PacketsIngress *ebpf.Program `ebpf:"packets_ingress"`
+	PacketsSocket  *ebpf.Program `ebpf:"packets_socket"`
 }
 
 func (p *PacketsPrograms) Close() error {
 	return _PacketsClose(
 		p.PacketsEgress,
 		p.PacketsIngress,
+		p.PacketsSocket,
 	)
 }
 

@@ -23,7 +23,6 @@ const usage = `retina-collector is started on nodes by "kubectl retina".
   retina-collector run       one session: a spec on stdin, frames on stdout
   retina-collector keep      capture into files, store them, keep what is not stored
   retina-collector attach    talk to the keeper of this container by stdin and stdout
-  retina-collector sweep     remove what killed collectors of this node have left
   retina-collector version   print the version`
 
 // terminationLog is where Kubernetes reads a container's last words.
@@ -58,8 +57,6 @@ func run(ctx context.Context, args []string) error {
 		})
 	case "attach":
 		return collector.Attach(ctx, collector.Socket, os.Stdin, os.Stdout)
-	case "sweep":
-		return collector.Sweep()
 	case "version":
 		fmt.Println(version.Get().Version)
 		return nil

@@ -17,8 +17,8 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/cleanup"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 )
 
 // Run executes the command line and returns its exit code. ctx ends when the

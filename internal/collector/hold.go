@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
 )
 
 const (
@@ -22,20 +20,15 @@ const (
 	firstSession = 60 * time.Second
 	// nextSession is how long it stays when the session has ended.
 	nextSession = 3 * time.Second
-	// lastWords is how long sessions get to end when the pod is deleted, and
-	// lastBreath how long they take when they are killed then. Sweeping has to end,
-	// too, in the two seconds that a kubelet gives at least.
-	lastWords  = 1200 * time.Millisecond
-	lastBreath = 300 * time.Millisecond
+	// lastWords is how long sessions get to end when the pod is deleted: less
+	// than the two seconds that a kubelet gives at least.
+	lastWords = 1500 * time.Millisecond
 )
 
 // Hold keeps the collector's container alive for the sessions that the command
 // starts in it by exec, and ends when they have ended: then the pod is done,
 // whether or not anybody is left to delete it. Done is when ctx is: the
-// sessions are told to finish first, and killed if they do not.
-//
-// It sweeps when it begins, because a collector that was killed together with
-// its own Hold could not, and whenever no session is left.
+// sessions are told to finish first.
 //
 // A session holds a shared lock on the program's own file for as long as it
 // lives, so nothing has to be written and nothing can be left behind.
@@ -45,37 +38,26 @@ func Hold(ctx context.Context) error {
 		return err
 	}
 	defer self.Close()
-	swept := Sweep() == nil
 	until := time.Now().Add(firstSession)
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return errors.Join(endSessions(self), Sweep())
+			return endSessions(self)
 		case now := <-tick.C:
 			busy, err := inSession(self)
 			if err != nil {
 				return err
 			}
 			if busy {
-				until, swept = now.Add(nextSession), false
-				continue
-			}
-			over := now.After(until)
-			if !swept || over {
-				err = Sweep()
-				swept = err == nil
-			}
-			if over {
-				return err
+				until = now.Add(nextSession)
+			} else if now.After(until) {
+				return nil
 			}
 		}
 	}
 }
-
-// Sweep removes what killed collectors of this node have left attached.
-func Sweep() error { return packets.Sweep("/proc") }
 
 // EnterSession marks the calling process as a session of its container until
 // it ends.
@@ -108,27 +90,9 @@ func inSession(self *os.File) (bool, error) {
 }
 
 // endSessions asks the sessions of this container to finish and waits for them
-// a moment, so that the packets they hold still arrive. It kills those that do
-// not, such as one that cannot write: what it has attached is in the way of
-// sweeping for as long as it lives, and it would be killed without that anyway.
+// a moment, so that the packets they hold still arrive. They are the processes
+// that run this very file: another container has it on another file system.
 func endSessions(self *os.File) error {
-	for _, end := range []struct {
-		signal   syscall.Signal
-		patience time.Duration
-	}{{syscall.SIGTERM, lastWords}, {syscall.SIGKILL, lastBreath}} {
-		if err := signalSessions(self, end.signal); err != nil {
-			return err
-		}
-		if ended, err := awaitSessions(self, end.patience); err != nil || ended {
-			return err
-		}
-	}
-	return errors.New("a session does not end")
-}
-
-// signalSessions signals the processes that run this very file: another
-// container has it on another file system.
-func signalSessions(self *os.File, signal syscall.Signal) error {
 	var own syscall.Stat_t
 	if err := syscall.Fstat(int(self.Fd()), &own); err != nil {
 		return err
@@ -147,19 +111,14 @@ func signalSessions(self *os.File, signal syscall.Signal) error {
 			continue
 		}
 		// It may have ended since; there is nothing to do about it then.
-		_ = syscall.Kill(pid, signal)
+		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
-	return nil
-}
-
-// awaitSessions reports whether all sessions have ended in time.
-func awaitSessions(self *os.File, patience time.Duration) (bool, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(lastWords); time.Now().Before(deadline); <-tick.C {
 		if busy, err := inSession(self); err != nil || !busy {
-			return !busy, err
+			return err
 		}
 	}
-	return false, nil
+	return nil
 }

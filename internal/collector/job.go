@@ -25,6 +25,9 @@ const (
 	sealing = 10 * time.Second
 	// reserve is what of the staging volume packet files leave for the rest.
 	reserve = 96 << 20
+	// recordRoom is kept free for capture.json, without which there is no archive,
+	// on a disk that others may fill.
+	recordRoom = 1 << 20
 )
 
 // A job is one capture into files: attached, then captured, then stored. Its
@@ -55,6 +58,7 @@ type job struct {
 	head     []byte
 	record   []byte // the command's part of capture.json
 	extra    int64  // bytes
+	noExtra  bool   // there was no room for one
 	status   wire.Status
 	changed  chan struct{} // closed and replaced on each change of the phase
 	whole    bool          // the archive can be written
@@ -73,7 +77,11 @@ func newJob(spec wire.Spec, dir string, log *slog.Logger) *job {
 // attach attaches to the targets. The node's state before the capture is
 // collected at the same time and delays nothing.
 func (j *job) attach(send *sender) (wire.Ready, error) {
-	if err := os.MkdirAll(j.dir, 0o700); err != nil {
+	err := os.MkdirAll(j.dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(j.room(), make([]byte, recordRoom), 0o600)
+	}
+	if err != nil {
 		offer(j.broken, err)
 		return wire.Ready{}, err
 	}
@@ -94,6 +102,9 @@ func (j *job) attach(send *sender) (wire.Ready, error) {
 	j.log.Info("attached", "interfaces", len(ready.Interfaces), "failed", len(ready.Failed))
 	return ready, nil
 }
+
+// room is a file that gives its place to capture.json.
+func (j *job) room() string { return j.dir + ".room" }
 
 // excludeStream leaves out one more conversation of a capture of the node.
 func (j *job) excludeStream(send *sender) error {
@@ -138,20 +149,31 @@ func (j *job) setRecord(record []byte) {
 	j.record = record
 }
 
-// addExtra takes more of a file of the command's.
+// addExtra takes more of a file of the command's. One that finds no room is left
+// out, with all that follow.
 func (j *job) addExtra(payload []byte) error {
 	name, data, err := wire.ParseExtra(payload)
 	if err != nil {
 		return err
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	if j.extra += int64(len(data)); j.extra > wire.MaxExtraBytes {
-		return fmt.Errorf("files of the command are over the limit of %d bytes", wire.MaxExtraBytes)
+		err = fmt.Errorf("files of the command are over the limit of %d bytes", wire.MaxExtraBytes)
 	}
-	if j.whole {
-		return nil // too late: the archive must not change under those who read it
+	// Too late when it is whole: the archive must not change under those who read it.
+	var lacking error
+	if err == nil && !j.whole && !j.noExtra {
+		lacking = j.writeExtra(name, data)
+		j.noExtra = lacking != nil
 	}
+	j.mu.Unlock()
+	if lacking != nil {
+		j.warn("the archive lacks a part of the cluster's state: " + lacking.Error())
+	}
+	return err
+}
+
+func (j *job) writeExtra(name string, data []byte) error {
 	root, err := os.OpenRoot(j.dir)
 	if err != nil {
 		return err

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/archive"
@@ -26,8 +28,11 @@ func (j *job) collect(when string) {
 	}
 	j.metadata.Go(func() {
 		dir := filepath.Join(j.dir, "metadata", when)
-		// What could not be had is in the files themselves.
-		_ = nodeinfo.Collect(context.Background(), dir, nodeinfo.Options{Targets: j.spec.Packets.Targets})
+		problems := nodeinfo.Collect(context.Background(), dir, nodeinfo.Options{Targets: j.spec.Packets.Targets})
+		// What else could not be had is in a file of its own.
+		if slices.ContainsFunc(problems, func(p nodeinfo.Problem) bool { return errors.Is(p, syscall.ENOSPC) }) {
+			j.warn("the archive lacks a part of the node's state " + when + " the capture: " + syscall.ENOSPC.Error())
+		}
 	})
 }
 
@@ -49,6 +54,7 @@ func (j *job) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(j.room()) // whether there is room now shows at once
 	if err := os.WriteFile(filepath.Join(j.dir, archive.RecordFile), record, 0o600); err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -42,7 +41,8 @@ type KeepOptions struct {
 //
 // The first conversation must begin with a spec. Unless it is told to go on
 // without (wire.KindDetach), a keeper with whom nobody has talked for
-// wire.Silence gives up. Keep returns when everything is done; an error means
+// wire.Silence gives up. ctx ends it at once, as the signal that the pod is being
+// deleted. Keep returns when everything is done; an error means
 // that packets are lost or not where they should be.
 func Keep(ctx context.Context, o KeepOptions) error {
 	listener, err := net.Listen("unix", o.Socket)
@@ -53,8 +53,10 @@ func Keep(ctx context.Context, o KeepOptions) error {
 	if err := os.Chmod(o.Socket, 0o600); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	deleted := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	defer context.AfterFunc(deleted, func() { cancel(errDeleted) })()
 	k := &keeper{options: o, cancel: cancel, begun: make(chan struct{}), lastSeen: time.Now()}
 	go k.accept(ctx, listener)
 	go k.attend(ctx)
@@ -101,7 +103,7 @@ func (k *keeper) keep(ctx context.Context) error {
 	status := k.job.snapshot()
 	k.options.Log.Info("end", "phase", status.Phase)
 	k.sayFarewell()
-	return errors.Join(err, k.leaveWord(status), packets.Sweep("/proc"))
+	return errors.Join(err, k.leaveWord(status))
 }
 
 // sayFarewell waits a moment until those who listen have heard it.

@@ -73,11 +73,9 @@ type Capture struct {
 	Status     State  `json:"status"`
 	// Reason is why the status is what it is, one line; "" when that says it all.
 	Reason string `json:"reason,omitempty"`
-	// Targets and Duration are as they were asked for, and StartedBy is who asked;
-	// "" where that is not known.
-	Targets   string `json:"targets,omitempty"`
-	Duration  string `json:"duration,omitempty"`
-	StartedBy string `json:"startedBy,omitempty"`
+	// Targets and Duration are as they were asked for; "" where that is not known.
+	Targets  string `json:"targets,omitempty"`
+	Duration string `json:"duration,omitempty"`
 	// Destinations are the places that archives go to, without secrets.
 	Destinations []string `json:"destinations"`
 	// Pods is how many pods are captured.

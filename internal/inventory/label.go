@@ -10,7 +10,6 @@ const (
 	AnnotationTargets      = "retina.sh/targets"
 	AnnotationDestinations = "retina.sh/destinations" // joined with ", "
 	AnnotationDuration     = "retina.sh/duration"     // as in 2m
-	AnnotationStartedBy    = "retina.sh/started-by"
 )
 
 // Labels and annotations that package session gives its objects.

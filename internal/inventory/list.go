@@ -156,7 +156,7 @@ func (c *Capture) setLease(job *batchv1.Job) {
 	text := func(key string) string { return oneline.Text(job.Annotations[key]) }
 	c.lease = leaseOf(job)
 	c.CreatedAt = job.CreationTimestamp.Time
-	c.Mode, c.Targets, c.Duration, c.StartedBy = text(AnnotationMode), text(AnnotationTargets), text(AnnotationDuration), text(AnnotationStartedBy)
+	c.Mode, c.Targets, c.Duration = text(AnnotationMode), text(AnnotationTargets), text(AnnotationDuration)
 	if where := text(AnnotationDestinations); where != "" {
 		c.Destinations = strings.Split(where, ", ")
 	}

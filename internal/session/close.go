@@ -15,8 +15,8 @@ import (
 
 // Close ends every session that is still open and deletes everything that the
 // run has created, unless the run was released. It works after ctx has ended
-// too, for cleanupTimeout, and sweepTimeout if collectors were killed. The error
-// names what could not be deleted. Calls after the first do nothing.
+// too, for cleanupTimeout. The error names what could not be deleted. Calls after
+// the first do nothing.
 func (r *Run) Close(ctx context.Context) error {
 	r.mu.Lock()
 	closed := r.closed
@@ -30,14 +30,7 @@ func (r *Run) Close(ctx context.Context) error {
 	if r.released {
 		return nil
 	}
-	ctx = context.WithoutCancel(ctx)
-	// First, because the lease owns the pods that do it.
-	return and(r.sweepKilled(ctx), r.deleteAll(ctx))
-}
-
-// deleteAll deletes everything that the run has created.
-func (r *Run) deleteAll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var errs []error

@@ -116,7 +116,7 @@ func rightsError(ctx context.Context, cfg Config, missing []right) error {
 	}
 	err := fmt.Errorf("missing rights in namespace %s: %s", cfg.Namespace, strings.Join(names, ", "))
 	return hint.Wrap(err, fmt.Sprintf("somebody who may can grant them: "+
-		"kubectl create role %[1]s -n %[2]s --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,jobs.batch && "+
+		"kubectl create role %[1]s -n %[2]s --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,pods/log,jobs.batch && "+
 		"kubectl create rolebinding %[1]s -n %[2]s --role=%[1]s --user=%[3]s",
 		programName, cfg.Namespace, userName(ctx, cfg.Client)))
 }

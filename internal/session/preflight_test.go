@@ -136,7 +136,7 @@ func TestPreflightRights(t *testing.T) {
 		})
 		_, err := Open(t.Context(), c.config())
 		wantError(t, err, "missing rights in namespace netops: create pods/exec, patch jobs",
-			"kubectl create role kubectl-retina -n netops --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,jobs.batch && "+
+			"kubectl create role kubectl-retina -n netops --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,pods/log,jobs.batch && "+
 				"kubectl create rolebinding kubectl-retina -n netops --role=kubectl-retina --user=ann")
 		c.wantNothingLeft()
 	})

@@ -39,7 +39,7 @@ type Interface struct {
 	LinkType uint16 `json:"linkType"`      // LinkTypeEthernet or LinkTypeRaw
 	MAC      string `json:"mac,omitempty"` // "02:42:ac:11:00:02"
 	MTU      int    `json:"mtu,omitempty"` // bytes
-	Hook     string `json:"hook"`          // "tcx" or "clsact"
+	Hook     string `json:"hook"`          // "tcx" or "socket"
 }
 
 // Ready says that every program is attached and counting, but nothing is sent

@@ -68,8 +68,8 @@ type PacketsSpec struct {
 	RingBytes uint32 `json:"ringBytes"`
 	// Targets are what to capture; at least one, at most MaxTargets.
 	Targets []Target `json:"targets"`
-	// Hook forces the way of attaching, for tests: "" (TCX, else clsact),
-	// "tcx" or "clsact".
+	// Hook forces the way of attaching, for tests: "" (TCX, else a packet socket),
+	// "tcx" or "socket".
 	Hook string `json:"hook,omitempty"`
 	// KubeletPort is the port that the node's kubelet listens on; packets of the
 	// command's own stream are looked for there when Node targets exist. 0: unknown.
@@ -126,7 +126,7 @@ func (p *PacketsSpec) validate() error {
 		return fmt.Errorf("ring of %d bytes is not a power of two in %d..%d", p.RingBytes, MinRingBytes, MaxRingBytes)
 	case len(p.Targets) == 0 || len(p.Targets) > MaxTargets:
 		return fmt.Errorf("%d targets, want 1 to %d", len(p.Targets), MaxTargets)
-	case p.Hook != "" && p.Hook != "tcx" && p.Hook != "clsact":
+	case p.Hook != "" && p.Hook != "tcx" && p.Hook != "socket":
 		return fmt.Errorf("unknown hook %q", p.Hook)
 	}
 	seen := make(map[uint32]bool, len(p.Targets))

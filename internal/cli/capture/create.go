@@ -143,7 +143,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.collectorNamespace, "collector-namespace", "", "where the collector pods run (default that of the kubeconfig context)")
 	f.StringVar(&o.image, "image", "", "the collectors' image (default $"+imageVariable+", else "+version.CollectorImage()+")")
 	f.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "secrets of the collector namespace to pull the image with")
-	f.StringVar(&o.hook, "hook", "", "attach by tcx or clsact only, to try the fallback for kernels before 6.6")
+	f.StringVar(&o.hook, "hook", "", "attach by tcx or socket only, to try the fallback for kernels before 6.6")
 	_ = f.MarkHidden("hook")
 }
 
@@ -190,8 +190,8 @@ func (o *createOptions) check() (*config, error) {
 		return nil, errors.New("--write - and -o both want standard output")
 	case o.write == capture.Stdout && isTerminal(o.streams.Out):
 		return nil, hint.Wrap(errors.New("--write - would write packets to the terminal"), "pipe it into tshark -r -, or name a file")
-	case o.hook != "" && o.hook != "tcx" && o.hook != "clsact":
-		return nil, fmt.Errorf("--hook %q is not one of tcx, clsact", o.hook)
+	case o.hook != "" && o.hook != "tcx" && o.hook != "socket":
+		return nil, fmt.Errorf("--hook %q is not one of tcx, socket", o.hook)
 	}
 	c := &config{
 		duration: o.duration, maxBytes: o.maxSizeMB * mb, packets: uint64(o.packetCount),
@@ -209,7 +209,7 @@ func (o *createOptions) check() (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.image, err = o.collectorImage(); err != nil {
+	if c.image, err = collectorImage(o.image); err != nil {
 		return nil, err
 	}
 	if c.format, err = capture.ParseFormat(o.format); err != nil {
@@ -249,8 +249,8 @@ func (o *createOptions) checkStored() error {
 }
 
 // collectorImage is the image of the flag, of the environment, or our own.
-func (o *createOptions) collectorImage() (string, error) {
-	image, origin := o.image, "--image"
+func collectorImage(flag string) (string, error) {
+	image, origin := flag, "--image"
 	if image == "" {
 		image, origin = os.Getenv(imageVariable), "$"+imageVariable
 	}

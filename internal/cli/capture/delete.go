@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -27,13 +28,13 @@ What was stored stays where it is, unless --delete-files or --delete-remote says
 otherwise. What was not stored is lost: end a capture with stop first if you want
 what it has.`
 
-const deleteExample = `  kubectl retina capture delete web-7k2xq
+const deleteExample = `  kubectl retina capture delete night
 
   # with the archives on the nodes' disks
-  kubectl retina capture delete web-7k2xq --delete-files
+  kubectl retina capture delete night --delete-files
 
   # all of a namespace, without being asked
-  kubectl retina capture delete --all -n netops --yes`
+  kubectl retina capture delete --all -n default --yes`
 
 type deleteOptions struct {
 	existing
@@ -186,6 +187,7 @@ func (d *deletion) run(ctx context.Context, captures []*inventory.Capture) error
 			d.narrator.failed(c.Name, fmt.Errorf("capture %s: %w", c.Name, err))
 			continue
 		}
+		d.narrator.close() // the live line, which may be on the same terminal
 		if _, err := fmt.Fprintln(d.streams.Out, deletedLine(c)); err != nil {
 			return err
 		}
@@ -203,6 +205,9 @@ func (d *deletion) run(ctx context.Context, captures []*inventory.Capture) error
 
 // delete deletes archives first: without the capture nobody knows where they are.
 func (d *deletion) delete(ctx context.Context, c *inventory.Capture) error {
+	if err := d.checkCredentials(c); err != nil {
+		return err
+	}
 	if err := d.deleteArchives(ctx, c); err != nil {
 		return err
 	}
@@ -233,8 +238,7 @@ func (d *deletion) deleteArchives(ctx context.Context, c *inventory.Capture) err
 
 // deleteArchive deletes a node's archive at one place, if that was asked for.
 func (d *deletion) deleteArchive(ctx context.Context, c *inventory.Capture, n *inventory.Node, s *inventory.Store) error {
-	kind := placeKind(s.Where)
-	remote := kind == placeBlob || kind == placeS3
+	remote := isRemote(s.Where)
 	if !s.Done || remote && !d.deleteRemote || !remote && !d.deleteFiles {
 		return nil
 	}
@@ -244,7 +248,12 @@ func (d *deletion) deleteArchive(ctx context.Context, c *inventory.Capture, n *i
 	}
 	d.narrator.status("deleting " + file)
 	if remote {
-		return d.deleteAt(ctx, n, s, file)
+		at := d.remote(s.Where)
+		if err := at.Delete(ctx, at.Name(file)); err != nil {
+			return err
+		}
+		d.narrator.info(fmt.Sprintf("%s deleted from %s", file, s.Where))
+		return nil
 	}
 	dir, storage, ok := directoryOf(n, s)
 	if !ok {
@@ -257,18 +266,38 @@ func (d *deletion) deleteArchive(ctx context.Context, c *inventory.Capture, n *i
 	return nil
 }
 
-func (d *deletion) deleteAt(ctx context.Context, n *inventory.Node, s *inventory.Store, file string) error {
+// remote is the store that is called where, or nil.
+func (d *deletion) remote(where string) store.Store {
 	for _, remote := range d.remotes {
-		if remote.Where() == s.Where {
-			if err := remote.Delete(ctx, remote.Name(file)); err != nil {
-				return err
-			}
-			d.narrator.info(fmt.Sprintf("%s deleted from %s", file, s.Where))
-			return nil
+		if remote.Where() == where {
+			return remote
 		}
 	}
-	return hint.Wrap(fmt.Errorf("node %s: the archive is at %s, for which no credentials are given", n.Name, s.Where),
+	return nil
+}
+
+// checkCredentials reports places that would be deleted from and cannot, before
+// anything is deleted.
+func (d *deletion) checkCredentials(c *inventory.Capture) error {
+	var missing []string
+	for i := range c.Nodes {
+		for _, s := range c.Nodes[i].Stores {
+			if d.deleteRemote && s.Done && isRemote(s.Where) && d.remote(s.Where) == nil && !slices.Contains(missing, s.Where) {
+				missing = append(missing, s.Where)
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return hint.Wrap(fmt.Errorf("its archives are at %s, for which no credentials are given", strings.Join(missing, " and ")),
 		"pass --blob-url with a SAS that may delete, or --s3-bucket and its credentials")
+}
+
+// isRemote reports whether a place is a blob container or a bucket.
+func isRemote(where string) bool {
+	kind := placeKind(where)
+	return kind == placeBlob || kind == placeS3
 }
 
 // deletedLine says what was deleted, and what is lost with it.

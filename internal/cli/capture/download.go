@@ -33,17 +33,17 @@ the flags say where to look, and NAME is how the archives' names begin.
 Nothing is deleted, but for collectors that wait: when everything is safely in
 files here, they end. A download that was cut is gone on with by the next one.`
 
-const downloadExample = `  # into web-7k2xq.pcapng, from wherever it is
-  kubectl retina capture download web-7k2xq
+const downloadExample = `  # into night.pcapng, from wherever it is
+  kubectl retina capture download night
 
   # straight into tshark
-  kubectl retina capture download web-7k2xq --write - | tshark -r -
+  kubectl retina capture download night --write - | tshark -r -
 
   # the nodes' archives with their metadata, from a blob container
-  kubectl retina capture download web-7k2xq --raw --dir /tmp --blob-url-file sas.txt
+  kubectl retina capture download night --raw --dir /tmp --blob-url-file sas.txt
 
   # a capture that is not listed any more, from the disks of two nodes
-  kubectl retina capture download web-7k2xq --host-path . --node n1,n2`
+  kubectl retina capture download night --host-path . --node n1,n2`
 
 // downloadOptions are the flags of capture download.
 type downloadOptions struct {
@@ -190,13 +190,16 @@ func (d *download) run(ctx context.Context) error {
 	return nil
 }
 
-// staging is where archives are until they are merged. It stays when something
+// merging is where archives are until they are merged. It stays when something
 // fails, for the next download to go on with.
+func (d *download) merging() string { return filepath.Join(d.dir, d.name+".download") }
+
+// staging is where archives are brought to.
 func (d *download) staging() string {
 	if d.raw {
 		return d.dir
 	}
-	return filepath.Join(d.dir, d.name+".download")
+	return d.merging()
 }
 
 // path is that of the merged file.

@@ -96,6 +96,24 @@ func TestADownloadGoesOnWhereItWasCut(t *testing.T) {
 	}
 }
 
+func TestRawGoesOnWithWhatWasToBeMerged(t *testing.T) {
+	d, _ := testDownload(t)
+	if err := os.Mkdir(d.merging(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.merging(), webN1+partialSuffix), []byte("all "), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	w := &wanted{node: "n1", file: webN1, ours: certain, origins: []origin{memoryOrigin{"all of it", 5, &asked}}}
+	if path, err := d.fetch(t.Context(), w); err != nil || path != filepath.Join(d.dir, webN1) {
+		t.Errorf("%q, %v", path, err)
+	}
+	if _, err := os.Stat(d.merging()); err == nil {
+		t.Error("an empty directory was left")
+	}
+}
+
 func TestTheNextOriginIsTried(t *testing.T) {
 	d, stderr := testDownload(t)
 	first, second := 0, 0

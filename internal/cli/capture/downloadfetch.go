@@ -107,6 +107,10 @@ func (d *download) text() string {
 
 // fetch brings one archive here, from the first of its origins that has it.
 func (d *download) fetch(ctx context.Context, w *wanted) (string, error) {
+	if d.raw {
+		d.adopt(w.file)
+		d.adopt(w.file + partialSuffix)
+	}
 	if path := d.here(w); path != "" {
 		return path, nil
 	}
@@ -145,7 +149,7 @@ func (d *download) checkRecord(path string) (string, error) {
 
 // here is the path of an archive that an earlier download has brought here.
 func (d *download) here(w *wanted) string {
-	for _, dir := range []string{d.staging(), d.dir} {
+	for _, dir := range []string{d.merging(), d.dir} {
 		path := filepath.Join(dir, w.file)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && (w.bytes == 0 || info.Size() == w.bytes) {
 			w.moved.Store(info.Size())
@@ -176,6 +180,18 @@ func (d *download) fetchFrom(ctx context.Context, w *wanted, o origin) (string, 
 		return "", err
 	}
 	return a.done(whole)
+}
+
+// adopt takes over a file that a download has left that was to be merged, for one
+// that is not.
+func (d *download) adopt(name string) {
+	left, here := filepath.Join(d.merging(), name), filepath.Join(d.dir, name)
+	if _, err := os.Lstat(here); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if os.Rename(left, here) == nil {
+		_ = os.Remove(d.merging()) // which fails as long as it is of use
+	}
 }
 
 // receive reads frames until an archive is whole.

@@ -45,7 +45,7 @@ func (h *helpers) addFlags(f *pflag.FlagSet) {
 
 // check settles the image.
 func (h *helpers) check() (err error) {
-	h.image, err = (&createOptions{image: h.image}).collectorImage()
+	h.image, err = collectorImage(h.image)
 	return exit.With(exit.Usage, err)
 }
 

@@ -41,7 +41,7 @@ const listExample = `  # the captures of the context's namespace
   kubectl retina capture list -A --watch
 
   # where the archives of one are
-  kubectl retina capture list web -o json | jq '.nodes[].stores'`
+  kubectl retina capture list night -o json | grep sha256`
 
 // watchPeriod is how often a watch looks again.
 const watchPeriod = 2 * time.Second

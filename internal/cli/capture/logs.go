@@ -18,9 +18,9 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/inventory"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 )
 
 const logsLong = `Print what the collectors of a capture have logged: when they began, what they
@@ -48,8 +48,8 @@ func NewLogs(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Comma
 		Use:   "logs NAME",
 		Short: "Print what the collectors of a capture have logged",
 		Long:  logsLong,
-		Example: `  kubectl retina capture logs web-7k2xq
-  kubectl retina capture logs web-7k2xq --follow --node n2`,
+		Example: `  kubectl retina capture logs night
+  kubectl retina capture logs night --follow --node n2`,
 		Args: someNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, err := captureNames(args)

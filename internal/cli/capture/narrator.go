@@ -13,8 +13,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 )
 

@@ -19,8 +19,8 @@ var shopPods = []target.Pod{
 }
 
 func TestPlanNode(t *testing.T) {
-	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "clsact")
-	want := wire.PacketsSpec{SnapLen: 96, RingBytes: ringBytes, Hook: "clsact", KubeletPort: 10250, Targets: []wire.Target{
+	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "socket")
+	want := wire.PacketsSpec{SnapLen: 96, RingBytes: ringBytes, Hook: "socket", KubeletPort: 10250, Targets: []wire.Target{
 		{ID: 0, Name: "pod shop/web", PodUID: "u1"},
 		{ID: 1, Name: "node n1", Node: true}, // because of the pod on its network
 	}}

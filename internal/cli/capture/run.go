@@ -15,7 +15,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"

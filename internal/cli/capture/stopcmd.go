@@ -38,7 +38,7 @@ func NewStop(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Comma
 		Use:     "stop NAME ...",
 		Short:   "End captures now, and store what they have",
 		Long:    stopLong,
-		Example: "  kubectl retina capture stop web-7k2xq",
+		Example: "  kubectl retina capture stop night",
 		Args:    someNames(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, err := captureNames(args)
@@ -82,11 +82,7 @@ func (o *stopOptions) stoppable(c *inventory.Capture) error {
 	if c.Mode != inventory.ModeStream {
 		return nil
 	}
-	by := ""
-	if c.StartedBy != "" {
-		by = " by " + c.StartedBy
-	}
-	return hint.Wrap(fmt.Errorf("capture %s is streamed to the command that was started%s: nothing of it is on the nodes to be stored", c.Name, by),
+	return hint.Wrap(fmt.Errorf("capture %s is streamed to the command that was started: nothing of it is on the nodes to be stored", c.Name),
 		fmt.Sprintf("end that command with Ctrl-C; if it cannot be reached: kubectl retina capture delete %s%s, and what it has written stays", c.Name, o.elsewhere()))
 }
 

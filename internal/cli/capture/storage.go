@@ -15,9 +15,10 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/prompt"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/inventory"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/store"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
@@ -26,18 +27,6 @@ import (
 
 // stagingExtra is what a stored capture needs on a node beside its packet files.
 const stagingExtra = 128 << 20
-
-// Annotations of a capture's lease.
-const (
-	annotationMode         = "retina.sh/mode" // one of the modes
-	annotationTargets      = "retina.sh/targets"
-	annotationDestinations = "retina.sh/destinations"
-	annotationDuration     = "retina.sh/duration"
-
-	modeStream   = "stream"
-	modeStore    = "store"
-	modeDetached = "detached"
-)
 
 // prepareStorage names the capture and finds out where it goes. Nothing is asked
 // of the cluster but secrets and claims that flags name.
@@ -93,19 +82,19 @@ func (r *captureRun) lifetime() time.Duration {
 
 // annotations describe the capture to whoever lists captures.
 func (r *captureRun) annotations() map[string]string {
-	mode := modeStream
+	mode := inventory.ModeStream
 	switch {
 	case r.noWait:
-		mode = modeDetached
+		mode = inventory.ModeDetached
 	case r.config.stored:
-		mode = modeStore
+		mode = inventory.ModeStore
 	}
-	all := map[string]string{annotationMode: mode, annotationTargets: r.config.selection.String()}
+	all := map[string]string{inventory.AnnotationMode: mode, inventory.AnnotationTargets: r.config.selection.String()}
 	if r.config.duration > 0 {
-		all[annotationDuration] = shortDuration(r.config.duration)
+		all[inventory.AnnotationDuration] = shortDuration(r.config.duration)
 	}
 	if where := r.where(); len(where) > 0 {
-		all[annotationDestinations] = strings.Join(where, ", ")
+		all[inventory.AnnotationDestinations] = strings.Join(where, ", ")
 	}
 	return all
 }

@@ -31,16 +31,12 @@ type SummaryArchive struct {
 // text is how far the capture is, in one line.
 func (s *storing) text() string {
 	var packets, lost uint64
-	var staged, stored, whole int64
+	var staged int64
 	phases := map[wire.Phase]int{}
 	for _, n := range s.nodes {
 		status := s.state(n)
 		phases[status.Phase]++
 		packets, lost, staged = packets+status.Packets, lost+status.Lost, staged+status.StagedBytes
-		for _, one := range status.Stores {
-			stored += one.Bytes
-		}
-		whole += status.ArchiveBytes
 	}
 	doing := what(s.run.config.duration)
 	switch {
@@ -48,9 +44,31 @@ func (s *storing) text() string {
 	case phases[wire.PhaseFinishing] > 0:
 		doing = "completing archives"
 	default:
-		return fmt.Sprintf("storing %s packets, %s … %s stored", comma(packets), humanize.Bytes(uint64(staged)), humanize.Bytes(uint64(max(stored, 0))))
+		return fmt.Sprintf("storing %s packets … %s", comma(packets), s.storedText())
 	}
 	return fmt.Sprintf("%s … %s packets, %s on the nodes, %s lost", doing, comma(packets), humanize.Bytes(uint64(staged)), comma(lost))
+}
+
+// storedText says of each node what of its archive has been stored so far.
+func (s *storing) storedText() string {
+	var words []string
+	for _, n := range s.nodes {
+		status, bytes := s.state(n), int64(0)
+		for _, one := range status.Stores {
+			bytes += one.Bytes
+		}
+		word := n.plan.node.Name + " " + humanize.Bytes(uint64(max(bytes, 0)))
+		switch status.Phase {
+		case wire.PhaseDone:
+			word += " done"
+		case wire.PhaseKept:
+			word = n.plan.node.Name + " fetching"
+		case wire.PhaseFailed:
+			word = n.plan.node.Name + " failed"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, ", ")
 }
 
 // newFetch begins an archive on this machine: beside the merged file that it will
@@ -125,7 +143,7 @@ func (s *storing) verdict(ctx context.Context, summary Summary, failed int) erro
 	switch {
 	case broken == len(r.nodes) && len(summary.Archives) == 0:
 		return exit.With(exit.Failed, exit.ErrSilent)
-	case broken > 0 || failed > 0:
+	case broken > 0 || failed > 0 || !summary.Complete:
 		return exit.With(exit.Partial, exit.ErrSilent)
 	case summary.Lost > 0:
 		return exit.With(exit.Partial, hint.Wrap(fmt.Errorf("%s packets were lost", comma(summary.Lost)),

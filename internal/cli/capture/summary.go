@@ -13,8 +13,8 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 )
 
 // Summary is what -o json and -o yaml print. Its fields are only added to; a

@@ -31,7 +31,7 @@ const example = `  # what would be deleted in all namespaces
   kubectl retina cleanup -A --dry-run
 
   # everything, whoever uses it
-  kubectl retina cleanup -n netops --force`
+  kubectl retina cleanup -n default --force`
 
 // parallel is how many objects are deleted at once.
 const parallel = 16

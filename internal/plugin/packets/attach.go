@@ -20,14 +20,13 @@ var errPermission = fs.ErrPermission
 // Names of the ways to attach, as in wire.Interface.Hook.
 const (
 	hookTCX    = "tcx"
-	hookClsact = "clsact"
+	hookSocket = "socket"
 )
 
 // attachment is one interface with its programs attached. Closing it detaches
-// them; the kernel does so too when the process dies, for TCX.
+// them; the kernel does so too when the process dies.
 type attachment struct {
 	hook    string
-	warning string // "", or what may be missing
 	closers []io.Closer
 }
 
@@ -42,45 +41,45 @@ func (a *attachment) Close() error {
 }
 
 // attach loads programs with config and attaches them to the interface in ns:
-// by TCX, or where the kernel has none (before 6.6) by a clsact filter. hook
+// by TCX, or where the kernel has none (before 6.6) to a packet socket. hook
 // forces one of them.
+//
+// A clsact qdisc with filters would do for older kernels too, but it outlives
+// its process, and adding or removing one stops the interface for a moment:
+// what is sent then is dropped (net/sched/sch_api.c, qdisc_graft).
 func attach(k *kernel, ns *hostns.Netns, i hostns.Interface, config bpf.PacketsInterfaceConfig, hook string) (*attachment, error) {
-	programs, err := k.programs(config)
-	if err != nil {
-		return nil, err
-	}
-	// The links and filters hold the programs.
-	defer programs.Close()
-
-	if hook != hookClsact {
-		a, err := attachTCX(ns, i, programs)
+	if hook != hookSocket && !k.noTCX {
+		a, err := attachTCX(k, ns, i, config)
 		if err == nil || hook == hookTCX || !errors.Is(err, ebpf.ErrNotSupported) {
 			return a, err
 		}
+		k.noTCX = true
 	}
-	filters, err := attachClsact(ns, i, programs)
-	if err != nil {
-		return nil, err
-	}
-	a := &attachment{hook: hookClsact, closers: []io.Closer{filters}}
-	if filters.behind {
-		a.warning = "another traffic-control filter on " + i.Name + " comes first: packets that it accepts or drops are not seen"
-	}
-	return a, nil
+	return attachSocket(k, ns, i, config)
 }
 
 // attachTCX attaches at the head of both of the interface's program lists:
 // before any other program could drop or redirect a packet that the pod sent or
 // was about to receive.
-func attachTCX(ns *hostns.Netns, i hostns.Interface, programs *bpf.PacketsPrograms) (*attachment, error) {
+func attachTCX(k *kernel, ns *hostns.Netns, i hostns.Interface, config bpf.PacketsInterfaceConfig) (*attachment, error) {
+	var programs struct {
+		Ingress *ebpf.Program `ebpf:"packets_ingress"`
+		Egress  *ebpf.Program `ebpf:"packets_egress"`
+	}
+	if err := k.load(&programs, config); err != nil {
+		return nil, err
+	}
+	// The links hold the programs.
+	defer programs.Ingress.Close()
+	defer programs.Egress.Close()
 	a := &attachment{hook: hookTCX}
 	err := ns.Do(func() error {
 		for _, side := range []struct {
 			program *ebpf.Program
 			attach  ebpf.AttachType
 		}{
-			{programs.PacketsIngress, ebpf.AttachTCXIngress},
-			{programs.PacketsEgress, ebpf.AttachTCXEgress},
+			{programs.Ingress, ebpf.AttachTCXIngress},
+			{programs.Egress, ebpf.AttachTCXEgress},
 		} {
 			l, err := link.AttachTCX(link.TCXOptions{
 				Interface: i.Index, Program: side.program, Attach: side.attach, Anchor: link.Head(),

@@ -23,11 +23,12 @@ const maxInterfaces = 4096
 // stream, and of other captures of the same node.
 const maxFlows = 4096
 
-// kernel is what all interfaces share: the maps, and the program to make
+// kernel is what all interfaces share: the maps, and the programs to make
 // copies of.
 type kernel struct {
-	spec *ebpf.CollectionSpec
-	maps bpf.PacketsMaps
+	spec  *ebpf.CollectionSpec
+	maps  bpf.PacketsMaps
+	noTCX bool // it has said so
 }
 
 // newKernel creates the maps. ringBytes must be a power of two.
@@ -51,23 +52,23 @@ func newKernel(ringBytes uint32) (*kernel, error) {
 	return k, nil
 }
 
-// programs loads a copy of both programs for one interface.
-func (k *kernel) programs(config bpf.PacketsInterfaceConfig) (*bpf.PacketsPrograms, error) {
+// load loads a copy of the programs that are fields of the struct that to points
+// to, for one interface.
+func (k *kernel) load(to any, config bpf.PacketsInterfaceConfig) error {
 	spec := k.spec.Copy()
 	if err := spec.Variables["config"].Set(config); err != nil {
-		return nil, fmt.Errorf("set BPF config: %w", err)
+		return fmt.Errorf("set BPF config: %w", err)
 	}
-	var programs bpf.PacketsPrograms
-	err := spec.LoadAndAssign(&programs, &ebpf.CollectionOptions{
+	err := spec.LoadAndAssign(to, &ebpf.CollectionOptions{
 		MapReplacements: map[string]*ebpf.Map{
 			"ring": k.maps.Ring, "counters": k.maps.Counters,
 			"running": k.maps.Running, "own_flows": k.maps.OwnFlows,
 		},
 	})
 	if err != nil {
-		return nil, explain(fmt.Errorf("load BPF programs: %w", err))
+		return explain(fmt.Errorf("load BPF programs: %w", err))
 	}
-	return &programs, nil
+	return nil
 }
 
 // Close frees the maps; programs that are still attached keep them alive.

@@ -140,9 +140,6 @@ func (p *Plugin) attach(spec *wire.PacketsSpec, target wire.Target, ns *hostns.N
 		return err
 	}
 	p.attachments = append(p.attachments, a)
-	if a.warning != "" {
-		p.ready.Warnings = append(p.ready.Warnings, target.Name+": "+a.warning)
-	}
 	p.watched = append(p.watched, watched{ns: ns, ifindex: i.Index})
 	p.ready.Interfaces = append(p.ready.Interfaces, wire.Interface{
 		ID: uint32(id), Target: target.ID, Name: i.Name, Ifindex: i.Index,
