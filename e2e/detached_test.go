@@ -159,6 +159,18 @@ func TestDownloadFromEverywhere(t *testing.T) {
 	for name, args := range from {
 		t.Run(name, func(t *testing.T) { download(t, args) })
 	}
+	// What is stored goes as well, where it is asked for.
+	detach(t, "doomed", append([]string{"svc/web", "-n", shop.namespace, "--duration", "1s",
+		"--blob-upload-file", secretFile(t, write), "--insecure-blob", "--pvc", claim.Name, "--host-path", hostPath}, s3...)...)
+	awaitStatus(t, "doomed", "Done")
+	retina(t, append([]string{"capture", "delete", "doomed", "-n", collectorNamespace, "--delete-files", "--delete-remote",
+		"--blob-url-file", secretFile(t, read), "--insecure-blob"}, s3...)...).wantCode(t, 0)
+	left := fmt.Sprint(container.Objects(t), bucket.Objects(t), onNode(t, "n1", "ls", "/var/log/retina/captures/"+hostPath), onNode(t, "n2", "ls", "/var/log/retina/captures/"+hostPath))
+	if strings.Contains(left, "doomed") || strings.Count(left, "stored-n") != 6 {
+		t.Errorf("left of the deleted capture, and of the other: %s", left)
+	}
+	onNode(t, "n1", "rm", "-r", "/var/log/retina/captures/download")
+	onNode(t, "n2", "rm", "-r", "/var/log/retina/captures/download")
 	wantNothingLeft(t)
 }
 
@@ -176,7 +188,7 @@ func TestDetachedEndsByItsTimeToLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ttl := time.Duration(*job.Spec.TTLSecondsAfterFinished) * time.Second; ttl < time.Minute || ttl > 40*time.Minute {
+	if ttl := time.Duration(*job.Spec.TTLSecondsAfterFinished) * time.Second; ttl < time.Minute || ttl > 2*time.Hour {
 		t.Errorf("time to live %s", ttl)
 	}
 	// The rest is Kubernetes' own, and takes as long as it says: here it is over at once.
@@ -299,7 +311,7 @@ func TestCleanup(t *testing.T) {
 	detach(t, "running", "pod/web-n1", "-n", shop.namespace, "--duration", "5m")
 	detach(t, "ended", "pod/web-n2", "-n", shop.namespace, "--duration", "1s", "--host-path", "cleanup")
 	awaitStatus(t, "ended", "Done")
-	apply(t, fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: old, namespace: %s, labels: {app.kubernetes.io/name: kubectl-retina}}\n", collectorNamespace))
+	apply(t, fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: old, namespace: %s, labels: {app.kubernetes.io/name: kubectl-retina, app.kubernetes.io/managed-by: kubectl-retina, retina.sh/run: gone, retina.sh/component: collector}}\n", collectorNamespace))
 	eventually(t, 20*time.Second, func() error { // the pod's end shows a little later
 		dry := retina(t, "cleanup", "-n", collectorNamespace, "--dry-run")
 		dry.wantCode(t, 0)

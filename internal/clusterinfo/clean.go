@@ -2,6 +2,7 @@ package clusterinfo
 
 import (
 	"fmt"
+	"regexp"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -66,6 +67,16 @@ func cleanPod(pod *corev1.Pod, o Options) {
 	}
 }
 
+// signature is that of a shared access signature, such as one that a pod passes to
+// this very program.
+var signature = regexp.MustCompile(`(?i)\bsig=[^&"'\s]+`)
+
+func withoutSignatures(words []string) {
+	for i, word := range words {
+		words[i] = signature.ReplaceAllString(word, "sig="+removed)
+	}
+}
+
 func cleanContainer(c *corev1.Container, o Options) {
 	for i := range c.Env {
 		blank(&c.Env[i].Value)
@@ -73,6 +84,8 @@ func cleanContainer(c *corev1.Container, o Options) {
 	if o.HeadersOnly {
 		c.Command, c.Args = blankAll(c.Command), blankAll(c.Args)
 	}
+	withoutSignatures(c.Command)
+	withoutSignatures(c.Args)
 	for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
 		if probe != nil {
 			cleanHandler(probe.Exec, probe.HTTPGet, o)

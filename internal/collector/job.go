@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,8 @@ const (
 	// sealing is how long the end of a capture waits for the command's last files.
 	sealing = 10 * time.Second
 	// reserve is what of the staging volume packet files leave for the rest.
-	reserve = 96 << 20
+	reserve     = 96 << 20
+	maxWarnings = 100
 	// recordRoom is kept free for capture.json, without which there is no archive,
 	// on a disk that others may fill.
 	recordRoom = 1 << 20
@@ -267,8 +269,15 @@ func (j *job) update(change func(*wire.Status)) {
 }
 
 func (j *job) warn(text string) {
-	j.log.Warn(text)
-	j.update(func(s *wire.Status) { s.Warnings = append(s.Warnings, text) })
+	news := false
+	j.update(func(s *wire.Status) {
+		if news = !slices.Contains(s.Warnings, text) && len(s.Warnings) < maxWarnings; news {
+			s.Warnings = append(s.Warnings, text)
+		}
+	})
+	if news {
+		j.log.Warn(text)
+	}
 }
 
 // fail ends the capture with an error, which it returns.

@@ -15,8 +15,12 @@ import (
 )
 
 // capture captures into files until something ends it.
-func (j *job) capture(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, j.plugin.Close()) }()
+func (j *job) capture(ctx context.Context) error {
+	defer func() {
+		if err := j.plugin.Close(); err != nil {
+			j.warn("detach: " + err.Error())
+		}
+	}()
 	store := j.spec.Store
 	budget := int64(0)
 	if store.StagingBytes < wire.MaxStagingBytes {
@@ -31,11 +35,7 @@ func (j *job) capture(ctx context.Context) (err error) {
 		return err
 	}
 	c := &filing{job: j, files: files, buf: make([]byte, packets.FrameCapacity), linkTypes: linkTypes(j.ready)}
-	if capturesNode(j.spec.Packets) {
-		if err := j.plugin.ExcludeOthers(); err != nil {
-			return err
-		}
-	}
+	c.excludeOthers()
 	if err := j.plugin.Go(); err != nil {
 		return err
 	}
@@ -80,13 +80,13 @@ func (c *filing) until(ctx context.Context) (string, error) {
 			return "", context.Cause(ctx)
 		default:
 		}
+		limit := staging.NoLimit
 		payload, err := j.plugin.Read(c.buf)
-		if err != nil {
-			return "", err
+		if err == nil {
+			limit, err = c.add(payload)
 		}
-		limit, err := c.add(payload)
 		if err != nil {
-			return "", err
+			c.fail(err)
 		}
 		if c.broken != nil {
 			return wire.EndFailure, nil // what is in the files is good
@@ -97,8 +97,8 @@ func (c *filing) until(ctx context.Context) (string, error) {
 		case staging.PacketLimit, staging.SizeLimit:
 			return wire.EndLimit, nil
 		}
-		if gone, err := c.lookAround(); err != nil || gone {
-			return wire.EndGone, err
+		if c.lookAround() {
+			return wire.EndGone, nil
 		}
 	}
 }
@@ -115,9 +115,8 @@ func (c *filing) add(payload []byte) (staging.Limit, error) {
 		}
 	}
 	limit, err := c.files.Add(blocks)
-	if err != nil && c.broken == nil {
-		c.broken = fmt.Errorf("write packets: %w", err)
-		c.job.warn("the capture ended early: " + c.broken.Error())
+	if err != nil {
+		c.fail(fmt.Errorf("write packets: %w", err))
 	}
 	if now := time.Now(); now.Sub(c.lastTold) >= quiet {
 		c.lastTold = now
@@ -126,34 +125,51 @@ func (c *filing) add(payload []byte) (staging.Limit, error) {
 	return limit, nil
 }
 
+// fail ends the capture early. What it has is kept: only the first reason counts.
+func (c *filing) fail(err error) {
+	if c.broken == nil {
+		c.broken = err
+		c.job.warn("the capture ended early: " + err.Error())
+	}
+}
+
+// excludeOthers leaves out the streams of other collectors of the node. Where that
+// fails, they are in the file.
+func (c *filing) excludeOthers() {
+	if capturesNode(c.job.spec.Packets) {
+		if err := c.job.plugin.ExcludeOthers(); err != nil {
+			c.job.warn("packets of other captures' streams may be in the file: " + err.Error())
+		}
+	}
+}
+
 // tell makes the counts known.
 func (c *filing) tell(lost uint64) {
 	t := c.files.Totals()
 	c.job.update(func(s *wire.Status) {
 		s.Packets, s.Bytes, s.Overwritten, s.Limited, s.StagedBytes = t.Packets, t.CapBytes, t.Overwritten, t.Limited, t.FileBytes
-		s.Lost = lost
+		s.Lost = lost + t.Unwritten
 	})
 }
 
 // lookAround looks now and then for vanished interfaces and for other collectors
 // of the node, and reports whether no interface is left.
-func (c *filing) lookAround() (gone bool, err error) {
+func (c *filing) lookAround() (gone bool) {
 	now := time.Now()
 	if now.Sub(c.lastLook) < lookAround {
-		return false, nil
+		return false
 	}
 	c.lastLook = now
 	j := c.job
-	if capturesNode(j.spec.Packets) {
-		if err := j.plugin.ExcludeOthers(); err != nil {
-			return false, err
-		}
-	}
+	c.excludeOthers()
 	vanished, all, err := j.plugin.Gone()
+	if err != nil {
+		j.warn("vanished interfaces are not noticed: " + err.Error())
+	}
 	for _, g := range vanished {
 		j.warn(j.targetName(g.Target) + " ended during the capture: its packets until then are in the file")
 	}
-	return all, err
+	return all && err == nil
 }
 
 func (j *job) targetName(id uint32) string {
@@ -165,11 +181,20 @@ func (j *job) targetName(id uint32) string {
 	return fmt.Sprintf("target %d", id)
 }
 
+// captured are the counts of the files alone, where the kernel's cannot be had.
+func (c *filing) captured() []wire.InterfaceStats {
+	var all []wire.InterfaceStats
+	for id, packets := range c.files.InterfacePackets() {
+		all = append(all, wire.InterfaceStats{ID: uint32(id), Seen: packets, Captured: packets})
+	}
+	return all
+}
+
 // finish ends the capture and the files.
 func (c *filing) finish(reason string, began time.Time) error {
 	j := c.job
 	if err := j.plugin.Stop(); err != nil {
-		return err
+		c.fail(err)
 	}
 	ended := time.Now()
 	j.update(func(s *wire.Status) {
@@ -180,10 +205,15 @@ func (c *filing) finish(reason string, began time.Time) error {
 		return err
 	})
 	if err != nil {
-		return err
+		c.fail(err)
+		stats = c.captured()
 	}
-	if err := c.files.Finish(stats, began.UnixNano(), ended.UnixNano()); err != nil && c.broken == nil {
-		return fmt.Errorf("finish packet files: %w", err)
+	if err := c.files.Finish(stats, began.UnixNano(), ended.UnixNano()); err != nil {
+		c.fail(fmt.Errorf("finish packet files: %w", err))
+	}
+	if c.broken != nil {
+		reason = wire.EndFailure
+		j.update(func(s *wire.Status) { s.Reason = reason })
 	}
 	if c.files.Totals().Limit == staging.DiskLimit && reason != wire.EndDiskFull {
 		reason = wire.EndDiskFull // the last packets have met it

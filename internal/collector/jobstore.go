@@ -21,6 +21,10 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
+// metadataBytes bounds the node's state, of before and of after each: together with
+// the command's files it fits beside the packets (reserve).
+const metadataBytes = 20 << 20
+
 // collect collects the node's network state beside whatever else happens.
 func (j *job) collect(when string) {
 	if !j.spec.Store.Metadata {
@@ -28,7 +32,7 @@ func (j *job) collect(when string) {
 	}
 	j.metadata.Go(func() {
 		dir := filepath.Join(j.dir, "metadata", when)
-		problems := nodeinfo.Collect(context.Background(), dir, nodeinfo.Options{Targets: j.spec.Packets.Targets})
+		problems := nodeinfo.Collect(context.Background(), dir, nodeinfo.Options{Targets: j.spec.Packets.Targets, MaxBytes: metadataBytes})
 		// What else could not be had is in a file of its own.
 		if slices.ContainsFunc(problems, func(p nodeinfo.Problem) bool { return errors.Is(p, syscall.ENOSPC) }) {
 			j.warn("the archive lacks a part of the node's state " + when + " the capture: " + syscall.ENOSPC.Error())
@@ -150,6 +154,7 @@ func (j *job) keep(ctx context.Context) error {
 		select {
 		case <-j.released:
 			missing = nil
+			_ = j.awaitFetch(ctx, nil) // somebody else may be at it
 		case <-time.After(time.Until(until)):
 			missing = j.awaitFetch(ctx, missing)
 		case <-ctx.Done():
@@ -172,6 +177,9 @@ func (j *job) awaitFetch(ctx context.Context, missing error) error {
 		case <-ctx.Done():
 			return missing
 		}
+	}
+	if missing == nil {
+		return nil
 	}
 	select {
 	case <-j.released:

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ const Socket = wire.StagingDirectory + "/control"
 const (
 	// farewell is how long the last conversations have to hear that all is over.
 	farewell = 3 * time.Second
+	// goMemory is what Go's collector tries to stay below, in bytes.
+	goMemory = 80 << 20
 	// terminationMessage is how much of a termination message Kubernetes keeps.
 	terminationMessage = 4096
 )
@@ -45,6 +48,8 @@ type KeepOptions struct {
 // deleted. Keep returns when everything is done; an error means
 // that packets are lost or not where they should be.
 func Keep(ctx context.Context, o KeepOptions) error {
+	// The container's memory is limited, and its children and the ring need some.
+	debug.SetMemoryLimit(goMemory)
 	listener, err := net.Listen("unix", o.Socket)
 	if err != nil {
 		return err
@@ -152,8 +157,11 @@ func shorten(status *wire.Status) bool {
 		}
 	}
 	const short = 64
-	if len(*longest) <= short {
-		return false
+	if n := len(status.Stores); len(*longest) <= short {
+		if n > 0 {
+			status.Stores = status.Stores[:n-1]
+		}
+		return n > 0
 	}
 	*longest = strings.ToValidUTF8((*longest)[:max(short, len(*longest)/2)], "")
 	return true
@@ -163,8 +171,12 @@ func (k *keeper) accept(ctx context.Context, listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
-			k.cancel(err)
-			return
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second): // too many open files, say: that passes
+				continue
+			}
 		}
 		k.enter()
 		k.talks.Go(func() {

@@ -17,6 +17,7 @@ const (
 	programName = "kubectl-retina"
 
 	labelName      = "app.kubernetes.io/name"
+	labelManagedBy = "app.kubernetes.io/managed-by"
 	labelRun       = "retina.sh/run"
 	labelComponent = "retina.sh/component"
 	labelCapture   = "retina.sh/capture"

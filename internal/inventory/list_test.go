@@ -236,8 +236,8 @@ func TestForbiddenListsAreExplained(t *testing.T) {
 // What session makes is what this package looks for.
 func TestNamesAreThoseOfSession(t *testing.T) {
 	for file, labels := range map[string]map[string]string{
-		"collector-pod.yaml": {labelName: programName, labelComponent: componentCollector, labelRun: "abcde01234"},
-		"lease-job.yaml":     {labelName: programName, labelComponent: componentLease, labelRun: "abcde01234"},
+		"collector-pod.yaml": {labelName: programName, labelManagedBy: programName, labelComponent: componentCollector, labelRun: "abcde01234"},
+		"lease-job.yaml":     {labelName: programName, labelManagedBy: programName, labelComponent: componentLease, labelRun: "abcde01234"},
 	} {
 		text, err := os.ReadFile("../session/testdata/" + file)
 		if err != nil {

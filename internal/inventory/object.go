@@ -45,18 +45,23 @@ type Object struct {
 	Needed string
 }
 
-// Objects returns what carries our label in a namespace, "" for all: by
+// Objects returns what carries our labels in a namespace, "" for all: by
 // namespace, run, resource and name. now is the time of this machine. Secrets that
 // the user may not list are told as a warning.
 func Objects(ctx context.Context, client kubernetes.Interface, namespace string, now time.Time) (objects []Object, warning string, err error) {
-	ours := labels.Set{labelName: programName}.String()
+	ours := selectorOfOurs()
 	var jobs []batchv1.Job
 	var pods []corev1.Pod
 	var secrets []metav1.ObjectMeta
 	var jobsErr, podsErr, secretsErr error
 	var all sync.WaitGroup
-	all.Go(func() { jobs, jobsErr = listJobs(ctx, client, namespace, ours) })
-	all.Go(func() { pods, podsErr = listPods(ctx, client, namespace, ours) })
+	all.Go(func() {
+		// Pods first: a pod whose lease is younger than the list of leases would seem
+		// to have none.
+		if pods, podsErr = listPods(ctx, client, namespace, ours); podsErr == nil {
+			jobs, jobsErr = listJobs(ctx, client, namespace, ours)
+		}
+	})
 	all.Go(func() { secrets, secretsErr = listSecrets(ctx, client, namespace, ours) })
 	all.Wait()
 	if apierrors.IsForbidden(secretsErr) {
@@ -96,6 +101,12 @@ func Objects(ctx context.Context, client kubernetes.Interface, namespace string,
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Run, b.Run), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Name, b.Name))
 	})
 	return objects, warning, nil
+}
+
+// selectorOfOurs selects what this program has made, of any version. Its name alone
+// is not enough: whoever installs it may label their own objects so.
+func selectorOfOurs() string {
+	return labels.Set{labelName: programName, labelManagedBy: programName}.String() + "," + labelRun + "," + labelComponent
 }
 
 // listSecrets lists secrets without their values, which are nobody's business.

@@ -56,7 +56,6 @@ func TestWhoNeedsARun(t *testing.T) {
 		{"a job of another version is idle", []runtime.Object{idle}, time.Hour, ""},
 		{"a secret of a run that works", []runtime.Object{lease("r1", "", ModeStream, time.Hour), &corev1.Secret{ObjectMeta: meta("s", "r1", "", "")}}, time.Minute, commandRuns},
 		{"a secret alone", []runtime.Object{&corev1.Secret{ObjectMeta: meta("s", "r1", "", "")}}, time.Minute, ""},
-		{"a secret of no run", []runtime.Object{&corev1.Secret{ObjectMeta: meta("s", "", "", "")}}, time.Minute, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

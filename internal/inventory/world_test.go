@@ -23,7 +23,7 @@ func began() time.Time { return time.Date(2026, 11, 22, 16, 0, 0, 0, time.UTC) }
 func world(objects ...runtime.Object) *fake.Clientset { return fake.NewSimpleClientset(objects...) }
 
 func meta(name, run, capture, component string) metav1.ObjectMeta {
-	labels := map[string]string{labelName: programName, labelRun: run, labelComponent: component}
+	labels := map[string]string{labelName: programName, labelManagedBy: programName, labelRun: run, labelComponent: component}
 	if capture != "" {
 		labels[labelCapture] = capture
 	}

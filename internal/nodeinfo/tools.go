@@ -126,7 +126,10 @@ func (s *scope) runTool(ctx context.Context, r *recorder, name, file string, arg
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = drainTime
 	cmd.Stdout, cmd.Stderr = &stopper{out, cancel}, stderr
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		limitMemory(cmd.Process.Pid)
+		err = cmd.Wait()
+	}
 	switch {
 	case err == nil, errors.Is(err, errCut):
 		return err
@@ -134,6 +137,16 @@ func (s *scope) runTool(ctx context.Context, r *recorder, name, file string, arg
 		return fmt.Errorf("%s: %w", name, errAbandoned)
 	}
 	return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(stderr.text.String()))
+}
+
+// toolMemory is what a program of the node's may use, in bytes: it is charged to our
+// container, and when that has no more the kernel ends it all, packets included.
+const toolMemory = 48 << 20
+
+// limitMemory makes a program that wants more fail by itself.
+func limitMemory(pid int) {
+	limit := unix.Rlimit{Cur: toolMemory, Max: toolMemory}
+	_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil) // it has ended already, or runs without
 }
 
 // stopper ends the program that writes to it when nothing is taken any more.

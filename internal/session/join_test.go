@@ -74,6 +74,7 @@ func TestReleasedRunDeletesNothing(t *testing.T) {
 		if err := run.Release(t.Context(), 2*time.Hour); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Minute) // renewals that go on would make it short again
 		if err := run.Close(t.Context()); err != nil {
 			t.Error(err)
 		}

@@ -136,15 +136,17 @@ func (l *lease) release(ctx context.Context, ttl time.Duration) error {
 	}
 }
 
-// keep renews the lease until ctx ends, which is no error, or until the lease
-// is gone, which is.
-func (l *lease) keep(ctx context.Context) error {
+// keep renews the lease until ctx ends or enough is closed, which is no error, or
+// until the lease is gone, which is.
+func (l *lease) keep(ctx context.Context, enough <-chan struct{}) error {
 	timer := time.NewTimer(leaseRenewal)
 	defer timer.Stop()
 	var failure error // of the last renewal
 	for {
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-enough:
 			return nil
 		case <-timer.C:
 		}

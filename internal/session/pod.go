@@ -118,7 +118,11 @@ func (s *Storage) mount(spec *corev1.PodSpec) {
 		add(pvcVolume, wire.PVCMount, corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.PVC}})
 	}
 	if s.HostDir != "" {
-		add(hostVolume, wire.HostMount, corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.HostDir, Type: new(corev1.HostPathDirectoryOrCreate)}})
+		kind := corev1.HostPathDirectoryOrCreate
+		if s.Existing {
+			kind = corev1.HostPathDirectory
+		}
+		add(hostVolume, wire.HostMount, corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.HostDir, Type: &kind}})
 	}
 }
 

@@ -65,6 +65,8 @@ type Storage struct {
 	// PVC is the name of a claim in the collector namespace, HostDir a directory of
 	// the nodes, made if it is not there. Empty: none.
 	PVC, HostDir string
+	// Existing says that HostDir must be there already.
+	Existing bool
 }
 
 func (c Config) complete() (Config, error) {
@@ -103,6 +105,8 @@ type Run struct {
 	leaseOnce sync.Once
 	lease     *lease
 	leased    chan struct{} // closed when owner or leaseErr is set
+	letGo     chan struct{} // closed when the lease is not to be renewed any more
+	kept      chan struct{} // closed when it is not renewed any more
 	owner     metav1.OwnerReference
 	leaseErr  error
 
@@ -127,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run ID: %w", err)
 	}
-	r := &Run{cfg: cfg, id: id, leased: make(chan struct{}), created: make(map[string]types.UID)}
+	r := &Run{cfg: cfg, id: id, leased: make(chan struct{}), letGo: make(chan struct{}), kept: make(chan struct{}), created: make(map[string]types.UID)}
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.pods = newPodWatch(cfg.Client.CoreV1().Pods(cfg.Namespace), runSelector(id))
 	r.lease = newLease(cfg.Client.BatchV1().Jobs(cfg.Namespace), leaseJob(id, cfg))
@@ -152,11 +156,13 @@ func (r *Run) leaseOwner(ctx context.Context) (metav1.OwnerReference, error) {
 			r.owner, r.leaseErr = r.lease.create(r.ctx)
 			close(r.leased)
 			if r.leaseErr != nil {
+				close(r.kept)
 				return
 			}
-			if err := r.lease.keep(r.ctx); err != nil {
+			if err := r.lease.keep(r.ctx, r.letGo); err != nil {
 				r.cancel(err)
 			}
+			close(r.kept)
 		})
 	})
 	select {
@@ -167,10 +173,12 @@ func (r *Run) leaseOwner(ctx context.Context) (metav1.OwnerReference, error) {
 	}
 }
 
-// Release lets the run's pods live on for ttl without this process: the run is
-// then only to be closed. It returns an error, and the run stays as it was, when
-// that cannot be had.
+// Release lets the run's pods live on for ttl without this process. Call it once,
+// after a Start; then the run is only to be closed. After an error Close deletes
+// everything, as ever.
 func (r *Run) Release(ctx context.Context, ttl time.Duration) error {
+	close(r.letGo)
+	<-r.kept // a renewal that is under way would make the lease short again
 	if err := r.lease.release(ctx, ttl); err != nil {
 		return fmt.Errorf("prolong lease job %s/%s: %w", r.cfg.Namespace, r.lease.job.Name, err)
 	}

@@ -48,8 +48,8 @@ type Config struct {
 	MaxPackets uint64
 	// Budget is what all files together may take, in bytes; 0: no limit.
 	Budget int64
-	// ReserveBytes stay free on the file system. 0: 5 % of it, but at most 1 GiB, and
-	// at least 64 MiB where it has 1 GiB or more.
+	// ReserveBytes stay free on the file system. 0: 5 % of one that is smaller than
+	// 1 GiB, and of a larger one so much that the kubelet does not begin to evict.
 	ReserveBytes int64
 	// Free returns the bytes that are free in the file system of a directory, and
 	// the size of that. Nil: the operating system is asked.
@@ -114,17 +114,22 @@ func Create(config Config) (*Files, error) {
 	return f, nil
 }
 
+// evictionPercent is a little more than what the kubelet wants to be free before it
+// evicts pods, ours among the first: 10 % of its own file system, 15 % of that of
+// images (its defaults). Where less is free already, half of that stays.
+const evictionPercent = 16
+
 // reserved is how many bytes stay free.
 func (f *Files) reserved() int64 {
 	const gib, mib = 1 << 30, 1 << 20
 	reserve := f.config.ReserveBytes
 	if reserve == 0 {
-		_, total, err := f.config.Free(f.config.Dir)
+		free, total, err := f.config.Free(f.config.Dir)
 		if err != nil {
 			total = gib // then the next call will fail too, and it does not matter
 		}
 		if reserve = min(total/20, gib); total >= gib {
-			reserve = max(reserve, 64*mib)
+			reserve = max(reserve, 64*mib, min(total*evictionPercent/100, free/2))
 		}
 	}
 	return max(reserve, f.room)

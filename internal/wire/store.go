@@ -12,7 +12,7 @@ const (
 	MaxFileCount     = 1000
 	MaxDestinations  = 8
 	MaxHeadBytes     = 32 << 20
-	MaxExtraBytes    = 64 << 20 // of all KindFile frames together
+	MaxExtraBytes    = 50 << 20 // of all KindFile frames together
 	MaxArchiveName   = 200      // bytes, so that ".partial" fits into a file name
 	MaxHostPathKeep  = 100_000
 	MaxStagingBytes  = 1 << 50    // means that there is no limit

@@ -365,7 +365,13 @@ func (d *download) merge(ctx context.Context, saved []*wanted, whole bool) error
 		d.narrator.info(fmt.Sprintf("%s; of %d more nodes nothing is here yet: run this again", text, len(d.archives)-len(saved)))
 		return nil
 	}
+	if !result.Complete {
+		text += "; incomplete"
+	}
 	d.narrator.info(text)
+	if result.Lost > 0 || !result.Complete {
+		err = exit.With(exit.Partial, exit.ErrSilent)
+	}
 	for _, path := range paths {
 		if filepath.Dir(path) == filepath.Clean(d.staging()) {
 			err = errors.Join(err, os.Remove(path))

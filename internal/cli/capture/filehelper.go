@@ -89,9 +89,11 @@ func (h *helpers) run(ctx context.Context, storage session.Storage) (*session.Ru
 	if run := h.runs[storage]; run != nil {
 		return run, nil
 	}
+	mounted := storage
+	mounted.Existing = true // a path that is not there is not made
 	run, err := session.Open(ctx, session.Config{
 		Client: h.existing.cluster.Client, Executor: h.existing.executor, Namespace: h.existing.namespace(),
-		Image: h.image, PullSecrets: h.pullSecrets, Storage: &storage, MaxRun: maxHelperRun,
+		Image: h.image, PullSecrets: h.pullSecrets, Storage: &mounted, MaxRun: maxHelperRun,
 		Events: func(e session.Event) {
 			if e.Phase != session.PhaseReady {
 				h.tell(fmt.Sprintf("starting a collector that reads the disk of node %s: %s", e.Node, e.Phase))
@@ -124,7 +126,8 @@ func (h *helper) ask(ctx context.Context, dir wire.DirDestination, kind wire.Kin
 	if err := h.start(ctx, dir); err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { _ = h.session.Close() })()
+	used := h.session
+	defer context.AfterFunc(ctx, func() { _ = used.Close() })()
 	err := h.session.TellJSON(ctx, kind, request)
 	buf := make([]byte, frameBuffer)
 	for err == nil {

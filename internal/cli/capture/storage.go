@@ -73,11 +73,20 @@ func (r *captureRun) lifetime() time.Duration {
 	}
 	switch {
 	case r.noWait:
-		return capturing + startSlack + storeTime + r.keep
+		return capturing + startSlack + r.storing() + r.keep
 	case r.config.stored:
-		return capturing + startSlack + storeTime
+		return capturing + startSlack + attendedTime
 	}
 	return capturing + startSlack
+}
+
+// storing is what a node's archive may take that nobody waits for.
+func (r *captureRun) storing() time.Duration {
+	bytes := r.packetBytes()
+	if bytes == 0 {
+		return unlimitedTime
+	}
+	return max(storeTime, time.Duration(bytes/storeRate)*time.Second)
 }
 
 // annotations describe the capture to whoever lists captures.
@@ -133,7 +142,7 @@ func (r *captureRun) spec(n *nodeRun) wire.Spec {
 		Archive: archive.Name(r.uniqueName, n.plan.node.Name, r.began), Format: string(r.config.format),
 		MaxSeconds: int64((r.config.duration + time.Second - 1) / time.Second), MaxFileBytes: r.config.maxBytes,
 		FileCount: r.fileCount, MaxPackets: r.config.packets, StagingBytes: r.storage.StagingBytes,
-		Metadata: r.includeMetadata, Destinations: r.stores.Destinations, KeepSeconds: int64(storeTime / time.Second),
+		Metadata: r.includeMetadata, Destinations: r.stores.Destinations, KeepSeconds: int64(attendedTime / time.Second),
 		Fetched: r.output != nil,
 	}
 	if r.noWait {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/clusterinfo"
@@ -19,8 +21,18 @@ import (
 )
 
 const (
-	// storeTime is what a collector may take to store its archive.
+	// attendedTime is what an archive may take that the command waits for. It is no
+	// dead man's switch: the lease is.
+	attendedTime = 24 * time.Hour
+	// storeTime is what an archive may take at least that nobody waits for, and
+	// storeRate the bytes a second at which it should go at least.
 	storeTime = 30 * time.Minute
+	storeRate = 1 << 20
+	// unlimitedTime is what one may take that has no limit.
+	unlimitedTime = 6 * time.Hour
+	// stateTime is how long the cluster's state after the capture is waited for: the
+	// collectors wait little longer.
+	stateTime = 8 * time.Second
 	// beginning is how long collectors have to begin once they are ready.
 	beginning = 30 * time.Second
 	// reconnecting is how long a stream that was cut is tried to be had again; a
@@ -53,7 +65,7 @@ func (r *captureRun) store(ctx context.Context) (err error) {
 	}
 	corrections := session.ClockCorrections(clocks)
 	r.forEach(started, func(i int, n *nodeRun) {
-		n.err = errors.Join(n.err, r.equip(ctx, n, corrections[i], names, before))
+		n.err = errors.Join(n.err, r.equip(ctx, n, corrections[i], names))
 		if n.err != nil {
 			_ = n.session.Close()
 		}
@@ -65,6 +77,7 @@ func (r *captureRun) store(ctx context.Context) (err error) {
 	}
 	began := time.Now()
 	s := newStoring(r, started)
+	s.before = before
 	if r.noWait {
 		return s.leave(ctx)
 	}
@@ -79,9 +92,9 @@ func (r *captureRun) forEach(nodes []*nodeRun, f func(int, *nodeRun)) {
 	all.Wait()
 }
 
-// equip sends a collector what it does not know: the head of its packet files,
-// the record of the capture, and the state of the cluster.
-func (r *captureRun) equip(ctx context.Context, n *nodeRun, correction time.Duration, names []pcapng.Name, documents []clusterinfo.Document) error {
+// equip sends a collector what it does not know: the head of its packet files and
+// the record of the capture.
+func (r *captureRun) equip(ctx context.Context, n *nodeRun, correction time.Duration, names []pcapng.Name) error {
 	interfaces, err := n.plan.interfaces(n.session.Hello(), n.session.Ready())
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.plan.node.Name, err)
@@ -103,10 +116,7 @@ func (r *captureRun) equip(ctx context.Context, n *nodeRun, correction time.Dura
 			return err
 		}
 	}
-	if err := n.session.TellJSON(ctx, wire.KindRecord, r.record(n, interfaces, correction)); err != nil {
-		return err
-	}
-	return r.sendDocuments(ctx, n, "before", documents)
+	return n.session.TellJSON(ctx, wire.KindRecord, r.record(n, interfaces, correction))
 }
 
 // sendDocuments sends the state of the cluster into a node's archive.
@@ -152,8 +162,9 @@ type storing struct {
 
 	mu      sync.Mutex // guards the nodes' sessions, too
 	states  map[*nodeRun]*storeState
-	begun   sync.WaitGroup                // of the nodes that do not capture yet
-	stopped bool                          // the user wants an end
+	begun   sync.WaitGroup // of the nodes that do not capture yet
+	stopped bool           // the user wants an end
+	before  []clusterinfo.Document
 	after   func() []clusterinfo.Document // asks once
 }
 
@@ -205,8 +216,12 @@ func (s *storing) each(f func(*nodeRun) error) {
 func (s *storing) attend(ctx context.Context, began time.Time) error {
 	r := s.run
 	keep := context.WithoutCancel(ctx)
-	s.after = sync.OnceValue(func() []clusterinfo.Document { return r.clusterState(keep) })
-	s.each(func(n *nodeRun) error { return n.session.Go(keep) })
+	s.after = sync.OnceValue(func() []clusterinfo.Document {
+		soon, cancel := context.WithTimeout(keep, stateTime)
+		defer cancel()
+		return r.clusterState(soon)
+	})
+	s.each(func(n *nodeRun) error { return s.start(keep, n) })
 	var telling sync.WaitGroup
 	telling.Go(func() {
 		s.begun.Wait()
@@ -222,6 +237,14 @@ func (s *storing) attend(ctx context.Context, began time.Time) error {
 	telling.Wait()
 	told()
 	return s.finish(ctx, time.Since(began))
+}
+
+// start says go, and then what is of use but not worth waiting for.
+func (s *storing) start(ctx context.Context, n *nodeRun) error {
+	if err := n.session.Go(ctx); err != nil {
+		return err
+	}
+	return s.run.sendDocuments(ctx, n, "before", s.before)
 }
 
 // stop asks all nodes to finish. One whose stream is cut just now hears it when
@@ -241,7 +264,7 @@ func (s *storing) stop(ctx context.Context) {
 func (s *storing) leave(ctx context.Context) error {
 	r := s.run
 	s.each(func(n *nodeRun) error {
-		if err := n.session.Go(ctx); err != nil {
+		if err := s.start(ctx, n); err != nil {
 			return err
 		}
 		return s.awaitBeginning(ctx, n)
@@ -265,7 +288,8 @@ func (s *storing) leave(ctx context.Context) error {
 		s.tellErrors()
 		return r.nothingStarted()
 	}
-	if err := r.sessions.Release(ctx, r.lifetime()); err != nil {
+	// They are on their own now, so this is not left undone.
+	if err := r.sessions.Release(context.WithoutCancel(ctx), r.lifetime()); err != nil {
 		return err
 	}
 	s.tellErrors()
@@ -324,10 +348,10 @@ func (s *storing) follow(ctx context.Context, n *nodeRun) error {
 			}
 			return nil
 		case errors.Is(err, wire.ErrCut):
-			if again := s.reconnect(ctx, n); again != nil {
-				return err
+			if again := s.reconnect(ctx, n); again == nil {
+				continue
 			}
-			continue
+			return s.lastWord(ctx, n, err)
 		case err != nil:
 			return err
 		}
@@ -381,6 +405,27 @@ func (s *storing) reconnect(ctx context.Context, n *nodeRun) error {
 			return err
 		}
 	}
+}
+
+// lastWord looks for what a collector that is gone has left: that it was done, for
+// one, which came too late for its stream.
+func (s *storing) lastWord(ctx context.Context, n *nodeRun, cut error) error {
+	pod, err := s.run.cluster.Client.CoreV1().Pods(s.run.collectorNamespace).Get(ctx, n.session.Pod(), metav1.GetOptions{})
+	if err != nil || len(pod.Status.ContainerStatuses) != 1 || pod.Status.ContainerStatuses[0].State.Terminated == nil {
+		return cut
+	}
+	var status wire.Status
+	if json.Unmarshal([]byte(pod.Status.ContainerStatuses[0].State.Terminated.Message), &status) != nil {
+		return cut
+	}
+	s.set(n, cleanStatus(status))
+	switch status.Phase {
+	case wire.PhaseDone:
+		return nil
+	case wire.PhaseFailed:
+		return nodeFailure(n, status)
+	}
+	return cut
 }
 
 // read reads one frame and takes it in.
@@ -468,8 +513,10 @@ func (s *storing) left(nodes []*nodeRun) error {
 	if err := r.printSummary(r.storedSummary(s, 0)); err != nil {
 		return err
 	}
-	if len(nodes) < len(r.nodes) {
-		return exit.With(exit.Partial, exit.ErrSilent)
+	for _, n := range r.nodes {
+		if n.err != nil || len(n.failed) > 0 {
+			return exit.With(exit.Partial, exit.ErrSilent)
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +118,9 @@ func (s *storing) tellNode(n *nodeRun) (failed int) {
 			continue
 		}
 		failed++
+		if one.Error == "" {
+			one.Error = "its collector is gone"
+		}
 		err := fmt.Errorf("node %s: not stored at %s: %s", n.plan.node.Name, one.Where, one.Error)
 		if one.Hint != "" {
 			err = hint.Wrap(err, one.Hint)
@@ -141,7 +145,7 @@ func (s *storing) verdict(ctx context.Context, summary Summary, failed int) erro
 		}
 	}
 	switch {
-	case broken == len(r.nodes) && len(summary.Archives) == 0:
+	case broken == len(r.nodes) && !slices.ContainsFunc(summary.Archives, func(a SummaryArchive) bool { return a.Error == "" }):
 		return exit.With(exit.Failed, exit.ErrSilent)
 	case broken > 0 || failed > 0 || !summary.Complete:
 		return exit.With(exit.Partial, exit.ErrSilent)

@@ -25,7 +25,7 @@ func now() time.Time { return time.Date(2026, 11, 22, 16, 0, 0, 0, time.UTC) }
 func meta(namespace, name, run, capture, component string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(now()), Annotations: map[string]string{"retina.sh/mode": "detached"},
-		Labels: map[string]string{"app.kubernetes.io/name": "kubectl-retina", "retina.sh/run": run, "retina.sh/capture": capture, "retina.sh/component": component},
+		Labels: map[string]string{"app.kubernetes.io/name": "kubectl-retina", "app.kubernetes.io/managed-by": "kubectl-retina", "retina.sh/run": run, "retina.sh/capture": capture, "retina.sh/component": component},
 	}
 }
 

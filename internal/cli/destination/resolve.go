@@ -176,6 +176,9 @@ func (f *Flags) addS3(ctx context.Context, o Options, r *Resolved) error {
 	if err := fromAWS(ctx, d); err != nil {
 		return err
 	}
+	if strings.HasPrefix(d.Endpoint, "http://") && o.Need == "w" {
+		r.Warnings = append(r.Warnings, "--s3-endpoint is http: the packets can be read on the way")
+	}
 	r.Destinations = append(r.Destinations, wire.Destination{S3: d})
 	return nil
 }
