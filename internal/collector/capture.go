@@ -38,17 +38,19 @@ type capture struct {
 // execute waits for go, captures until something ends it, and sends what is left
 // and the End frame.
 func (c *capture) execute(ctx context.Context) error {
+	// Looking for others takes a while on a busy node: not between go and the first
+	// packet.
+	if c.node {
+		if err := c.plugin.ExcludeOthers(); err != nil {
+			return err
+		}
+	}
 	reason, err := c.wait(ctx, c.commands.start, nil)
 	if err != nil {
 		return err
 	}
 	if reason != "" {
 		return c.send.end(wire.End{Reason: reason, Interfaces: c.emptyStats()})
-	}
-	if c.node {
-		if err := c.plugin.ExcludeOthers(); err != nil {
-			return err
-		}
 	}
 	if err := c.plugin.Go(); err != nil {
 		return err
@@ -150,7 +152,8 @@ func (c *capture) startPump() *pump {
 
 // fill reads packets into free buffers until done.
 func (c *capture) fill(free <-chan []byte, full chan<- []byte, allGone, done chan struct{}) error {
-	lastSent, lastLook := time.Now(), time.Now()
+	var lastLook time.Time // at once: others may have come while we waited for go
+	lastSent := time.Now()
 	for {
 		var buf []byte
 		select {

@@ -35,7 +35,6 @@ func (j *job) capture(ctx context.Context) error {
 		return err
 	}
 	c := &filing{job: j, files: files, buf: make([]byte, packets.FrameCapacity), linkTypes: linkTypes(j.ready)}
-	c.excludeOthers()
 	if err := j.plugin.Go(); err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ const downloadExample = `  # into night.pcapng, from wherever it is
   kubectl retina capture download night --write - | tshark -r -
 
   # the nodes' archives with their metadata, from a blob container
-  kubectl retina capture download night --raw --dir /tmp --blob-url-file sas.txt
+  kubectl retina capture download night --raw --blob-url-file sas.txt
 
   # a capture that is not listed any more, from the disks of two nodes
   kubectl retina capture download night --host-path . --node n1,n2`
