@@ -139,8 +139,11 @@ func TestSessionFromHelloToEnd(t *testing.T) {
 	conn := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
 	write(t, conn, 5) // not seen: before go
 	c.say(wire.KindGo, nil)
-	packets := c.expect(wire.KindPackets, nil) // it runs: a frame with few packets or none
-	write(t, conn, 100)
+	packets := 0
+	for packets < 100 { // the first ones may have to wait for their neighbour's address
+		write(t, conn, 20)
+		packets += c.expect(wire.KindPackets, nil)
+	}
 	c.say(wire.KindStop, nil)
 	var end wire.End
 	packets += c.expect(wire.KindEnd, &end)
