@@ -20,7 +20,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	corev1 "k8s.io/api/core/v1"
@@ -292,14 +291,13 @@ func TestStorageIsUnreachable(t *testing.T) {
 	}
 }
 
-// putObject stores content as a collector might: in parts of 5 MiB.
+// putObject stores content in one request.
 func putObject(ctx context.Context, endpoint, region, bucket, key string, who storage.Credentials, content []byte) error {
 	client := s3.New(s3.Options{
 		BaseEndpoint: &endpoint, UsePathStyle: true, Region: region, HTTPClient: storage.Client(the.Cluster),
 		Credentials: credentials.NewStaticCredentialsProvider(who.AccessKeyID, who.SecretAccessKey, ""),
 	})
-	//nolint:staticcheck // what replaces the manager is not used by the collector either
-	_, err := manager.NewUploader(client).Upload(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(content)})
+	_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(content)})
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/collector"
@@ -27,6 +28,10 @@ const usage = `retina-collector is started on nodes by "kubectl retina".
 
 // terminationLog is where Kubernetes reads a container's last words.
 const terminationLog = "/dev/termination-log"
+
+// keepMemory is what Go's garbage collector tries to stay below, in bytes: the
+// container's memory is limited, and the ring buffer and the node's tools need some.
+const keepMemory = 80 << 20
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -51,6 +56,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return collector.Run(ctx, os.Stdin, os.Stdout)
 	case "keep":
+		debug.SetMemoryLimit(keepMemory)
 		return collector.Keep(ctx, collector.KeepOptions{
 			Socket: collector.Socket, Staging: wire.StagingDirectory, Termination: terminationLog,
 			Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),

@@ -33,7 +33,7 @@ type Record struct {
 	NodePart
 }
 
-// CommandPart is what the command knows. Its JSON is wire.StoreSpec.Record.
+// CommandPart is what the command knows. Its JSON is the payload of wire.KindRecord.
 type CommandPart struct {
 	Name           string `json:"name"`              // of the capture
 	Node           string `json:"node"`              // metadata.name

@@ -17,26 +17,9 @@ import (
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+	"github.com/kubectl-retina/kubectl-retina/internal/tsharktest"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
-
-// stock runs one of Wireshark's programs or tcpdump, which must say nothing on
-// standard error but that it dislikes root.
-func stock(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s (Debian packages tshark, wireshark-common and tcpdump): %v\n%s", name, err, stderr.String())
-	}
-	for line := range strings.Lines(stderr.String()) {
-		if !strings.HasPrefix(line, "Running as user") && !strings.HasPrefix(line, "reading from file") {
-			t.Errorf("%s warns: %s", name, line)
-		}
-	}
-	return stdout.String()
-}
 
 // datagram is a packet with a UDP datagram that says text, as link type has it.
 func datagram(linkType uint16, src, dst string, text string) []byte {
@@ -87,17 +70,17 @@ func mergeToFile(t *testing.T, format Format, opts Options, sources ...Source) (
 // capinfos say of it.
 func stockReads(t *testing.T, path string) (packets []string, info string) {
 	t.Helper()
-	fields := stock(t, "tshark", "-r", path, "-N", "n", "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.interface_name",
+	fields := tsharktest.Run(t, "tshark", "-r", path, "-N", "n", "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.interface_name",
 		"-e", "ip.src_host", "-e", "ip.dst_host", "-e", "ipv6.src_host", "-e", "ipv6.dst_host", "-e", "udp.payload", "-e", "frame.comment")
 	packets = strings.Split(strings.TrimSuffix(fields, "\n"), "\n")
 	if fields == "" {
 		packets = nil
 	}
-	stock(t, "tshark", "-r", path, "-V")
+	tsharktest.Run(t, "tshark", "-r", path, "-V")
 	merged := filepath.Join(t.TempDir(), "merged")
-	stock(t, "mergecap", "-w", merged, path, path)
-	stock(t, "editcap", path, merged)
-	return packets, stock(t, "capinfos", path)
+	tsharktest.Run(t, "mergecap", "-w", merged, path, path)
+	tsharktest.Run(t, "editcap", path, merged)
+	return packets, tsharktest.Run(t, "capinfos", path)
 }
 
 func TestStockProgramsReadCapture(t *testing.T) {
@@ -183,7 +166,7 @@ func TestStockProgramsShowIncompleteCapture(t *testing.T) {
 	if want := "packets are missing from here on: node n1: no end frame: stream was cut"; len(packets) != 2 || !strings.HasSuffix(packets[1], want) {
 		t.Errorf("tshark does not say %q: %q", want, packets)
 	}
-	if got := stock(t, "tcpdump", "-n", "-r", path); strings.Count(got, "\n") != 2 {
+	if got := tsharktest.Run(t, "tcpdump", "-n", "-r", path); strings.Count(got, "\n") != 2 {
 		t.Errorf("tcpdump reads\n%s", got)
 	}
 }
@@ -197,7 +180,7 @@ func TestStockProgramsReadPcap(t *testing.T) {
 	if len(packets) != 2 || !strings.HasPrefix(packets[1], "1800000000.000001007\t") || !strings.Contains(info, "File type:           Wireshark/tcpdump/... - nanosecond pcap\n") {
 		t.Errorf("packets %q, capinfos:\n%s", packets, info)
 	}
-	if got := stock(t, "tcpdump", "-n", "-r", path); !strings.Contains(got, "IP 10.0.0.1.9999 > 10.0.0.2.9999") || !strings.Contains(got, "IP6 fd00::1.9999 > fd00::2.9999") {
+	if got := tsharktest.Run(t, "tcpdump", "-n", "-r", path); !strings.Contains(got, "IP 10.0.0.1.9999 > 10.0.0.2.9999") || !strings.Contains(got, "IP6 fd00::1.9999 > fd00::2.9999") {
 		t.Errorf("tcpdump reads\n%s", got)
 	}
 }

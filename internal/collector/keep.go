@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +23,6 @@ const Socket = wire.StagingDirectory + "/control"
 const (
 	// farewell is how long the last conversations have to hear that all is over.
 	farewell = 3 * time.Second
-	// goMemory is what Go's collector tries to stay below, in bytes.
-	goMemory = 80 << 20
 	// terminationMessage is how much of a termination message Kubernetes keeps.
 	terminationMessage = 4096
 )
@@ -48,8 +45,6 @@ type KeepOptions struct {
 // deleted. Keep returns when everything is done; an error means
 // that packets are lost or not where they should be.
 func Keep(ctx context.Context, o KeepOptions) error {
-	// The container's memory is limited, and its children and the ring need some.
-	debug.SetMemoryLimit(goMemory)
 	listener, err := net.Listen("unix", o.Socket)
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package inventory
 
 import (
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
 )
 
 // Annotations of a capture's lease.
@@ -12,26 +14,26 @@ const (
 	AnnotationDuration     = "retina.sh/duration"     // as in 2m
 )
 
-// Labels and annotations that package session gives its objects.
+// Names that package session gives its objects.
 const (
-	programName = "kubectl-retina"
+	programName = session.ProgramName
 
-	labelName      = "app.kubernetes.io/name"
-	labelManagedBy = "app.kubernetes.io/managed-by"
-	labelRun       = "retina.sh/run"
-	labelComponent = "retina.sh/component"
-	labelCapture   = "retina.sh/capture"
+	labelName      = session.LabelName
+	labelManagedBy = session.LabelManagedBy
+	labelRun       = session.LabelRun
+	labelComponent = session.LabelComponent
+	labelCapture   = session.LabelCapture
 
-	componentCollector = "collector"
-	componentLease     = "lease"
+	componentCollector = session.ComponentCollector
+	componentLease     = session.ComponentLease
 
-	annotationNode = "retina.sh/node"
-	annotationPods = "retina.sh/pods"
+	annotationNode = session.AnnotationNode
+	annotationPods = session.AnnotationPods
 
-	collectorContainer = "collector"
-	keepCommand        = "keep" // of a collector that stores
-	pvcVolume          = "pvc"
-	hostVolume         = "host"
+	collectorContainer = session.CollectorContainer
+	keepCommand        = session.KeepCommand
+	pvcVolume          = session.PVCVolume
+	hostVolume         = session.HostVolume
 )
 
 // selector selects the objects of a component that belong to captures: to these,

@@ -3,14 +3,14 @@
 package pcapng
 
 import (
-	"bytes"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/tsharktest"
 )
 
 // udp4 is an IPv4 packet with a UDP datagram from 10.0.0.1:7 to 10.0.0.2:7.
@@ -22,24 +22,6 @@ func udp4(payload string) []byte {
 
 func ethernet(ip []byte) []byte {
 	return append([]byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}, ip...)
-}
-
-// run runs one of Wireshark's programs, which must say nothing on standard
-// error but that it dislikes root.
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s (Debian packages tshark, wireshark-common and tcpdump): %v\n%s", name, err, stderr.String())
-	}
-	for line := range strings.Lines(stderr.String()) {
-		if !strings.HasPrefix(line, "Running as user") && !strings.HasPrefix(line, "reading from file") {
-			t.Errorf("%s warns: %s", name, line)
-		}
-	}
-	return stdout.String()
 }
 
 func write(t *testing.T, b []byte) string {
@@ -72,7 +54,7 @@ func TestWiresharkReadsPcapng(t *testing.T) {
 	file = Section{Comments: []string{"incomplete: because"}}.Append(file)
 	path := write(t, file)
 
-	got := run(t, "tshark", "-r", path, "-N", "n", "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.interface_id",
+	got := tsharktest.Run(t, "tshark", "-r", path, "-N", "n", "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.interface_id",
 		"-e", "frame.interface_name", "-e", "frame.packet_flags_direction", "-e", "frame.cap_len", "-e", "frame.len",
 		"-e", "ip.src_host", "-e", "vlan.id", "-e", "frame.comment", "-e", "udp.payload")
 	long := "shop/" + strings.Repeat("x", 250) + "/tun0"
@@ -86,7 +68,7 @@ func TestWiresharkReadsPcapng(t *testing.T) {
 	if got != want {
 		t.Errorf("tshark reads\n%s, want\n%s", got, want)
 	}
-	info := run(t, "capinfos", path)
+	info := tsharktest.Run(t, "capinfos", path)
 	for _, want := range []string{
 		"Number of packets:   5\n", "Strict time order:   True\n", "File timestamp precision:  nanoseconds (9)\n",
 		"Capture hardware:    arm64\n", "Capture oper-sys:    Linux 6.18\n", "Capture application: kubectl-retina 1\n",
@@ -112,11 +94,11 @@ func TestWiresharkAndTcpdumpReadPcap(t *testing.T) {
 		}
 	}
 	path := write(t, file)
-	got := run(t, "tshark", "-r", path, "-T", "fields", "-e", "frame.time_epoch", "-e", "ip.dst", "-e", "frame.len")
+	got := tsharktest.Run(t, "tshark", "-r", path, "-T", "fields", "-e", "frame.time_epoch", "-e", "ip.dst", "-e", "frame.len")
 	if want := "1800000000.123456789\t10.0.0.2\t33\n1800000000.123456790\t10.0.0.2\t33\n"; got != want {
 		t.Errorf("tshark reads\n%s, want\n%s", got, want)
 	}
-	if got := run(t, "tcpdump", "-n", "-r", path); strings.Count(got, "10.0.0.1.7 > 10.0.0.2.7") != 2 {
+	if got := tsharktest.Run(t, "tcpdump", "-n", "-r", path); strings.Count(got, "10.0.0.1.7 > 10.0.0.2.7") != 2 {
 		t.Errorf("tcpdump reads\n%s", got)
 	}
 }

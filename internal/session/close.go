@@ -55,7 +55,7 @@ func (r *Run) Close(ctx context.Context) error {
 		return nil
 	}
 	return hint.Wrap(and(errs...), fmt.Sprintf("what is left ends by itself within a minute; to make sure: kubectl delete pod,job -n %s -l %s=%s",
-		r.cfg.Namespace, labelRun, r.id))
+		r.cfg.Namespace, LabelRun, r.id))
 }
 
 // deletePod deletes one of the run's pods and forgets it.

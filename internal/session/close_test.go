@@ -89,7 +89,7 @@ func TestCreatedObjects(t *testing.T) {
 		if len(pod.OwnerReferences) != 1 || pod.OwnerReferences[0].UID != job.UID {
 			t.Errorf("pod's owners %+v, want the lease %s", pod.OwnerReferences, job.UID)
 		}
-		if pod.Labels[labelRun] != run.ID() || job.Labels[labelRun] != run.ID() {
+		if pod.Labels[LabelRun] != run.ID() || job.Labels[LabelRun] != run.ID() {
 			t.Errorf("labels %v and %v", pod.Labels, job.Labels)
 		}
 		gvks, _, err := scheme.Scheme.ObjectKinds(job)

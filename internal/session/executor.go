@@ -48,7 +48,7 @@ func NewRemoteExecutor(config *rest.Config) (*RemoteExecutor, error) {
 func (e *RemoteExecutor) Exec(ctx context.Context, pod types.NamespacedName, command []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	url := e.pods.Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
-			Container: collectorContainer,
+			Container: CollectorContainer,
 			Command:   command,
 			Stdin:     true,
 			Stdout:    true,

@@ -103,7 +103,7 @@ func (c *cluster) runs(pod *corev1.Pod) {
 	c.update(pod.Name, func(s *corev1.PodStatus) {
 		s.Phase = corev1.PodRunning
 		s.ContainerStatuses = []corev1.ContainerStatus{{
-			Name:  collectorContainer,
+			Name:  CollectorContainer,
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 		}}
 	})
@@ -115,7 +115,7 @@ func (c *cluster) waits(reason, message string) func(*corev1.Pod) {
 		c.update(pod.Name, func(s *corev1.PodStatus) {
 			s.Phase = corev1.PodPending
 			s.ContainerStatuses = []corev1.ContainerStatus{{
-				Name:  collectorContainer,
+				Name:  CollectorContainer,
 				State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}},
 			}}
 		})

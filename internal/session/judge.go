@@ -60,7 +60,7 @@ func judgeStatus(pod *corev1.Pod) error {
 
 func containerStatus(pod *corev1.Pod) *corev1.ContainerStatus {
 	for i := range pod.Status.ContainerStatuses {
-		if pod.Status.ContainerStatuses[i].Name == collectorContainer {
+		if pod.Status.ContainerStatuses[i].Name == CollectorContainer {
 			return &pod.Status.ContainerStatuses[i]
 		}
 	}

@@ -32,7 +32,7 @@ const (
 // deletes it leaseTTL later unless somebody prolongs that. What it owns goes
 // with it, which needs no process of ours to be alive.
 func leaseJob(runID string, cfg Config) *batchv1.Job {
-	labels := objectLabels(runID, cfg.Capture, componentLease)
+	labels := objectLabels(runID, cfg.Capture, ComponentLease)
 	return &batchv1.Job{
 		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -50,7 +50,7 @@ func leaseJob(runID string, cfg Config) *batchv1.Job {
 					RestartPolicy:                corev1.RestartPolicyNever,
 					AutomountServiceAccountToken: new(false),
 					Containers: []corev1.Container{{
-						Name:    componentLease,
+						Name:    ComponentLease,
 						Image:   cfg.Image,
 						Command: []string{collectorProgram, "version"},
 						SecurityContext: &corev1.SecurityContext{
@@ -89,7 +89,7 @@ func newLease(jobs batchclient.JobInterface, job *batchv1.Job) *lease {
 // create makes the Job and returns what its dependents refer to it by.
 func (l *lease) create(ctx context.Context) (metav1.OwnerReference, error) {
 	l.base = time.Now()
-	job, err := l.jobs.Create(ctx, l.job, metav1.CreateOptions{FieldManager: programName})
+	job, err := l.jobs.Create(ctx, l.job, metav1.CreateOptions{FieldManager: ProgramName})
 	if err != nil {
 		return metav1.OwnerReference{}, l.taken(fmt.Errorf("create lease job %s/%s: %w", l.job.Namespace, l.job.Name, err))
 	}
@@ -107,7 +107,7 @@ func (l *lease) create(ctx context.Context) (metav1.OwnerReference, error) {
 
 // taken explains the error of a lease whose name another capture has.
 func (l *lease) taken(err error) error {
-	name := l.job.Labels[labelCapture]
+	name := l.job.Labels[LabelCapture]
 	if name == "" || !apierrors.IsAlreadyExists(err) {
 		return err
 	}
@@ -177,7 +177,7 @@ func (l *lease) prolong(ctx context.Context, ttl time.Duration) error {
 	if err != nil {
 		return err
 	}
-	job, err := l.jobs.Patch(ctx, l.job.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: programName})
+	job, err := l.jobs.Patch(ctx, l.job.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: ProgramName})
 	if err != nil {
 		return err
 	}

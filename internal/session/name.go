@@ -11,32 +11,34 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
-// Labels and annotations of everything that a run creates.
+// Names of what a run creates. Everything has the labels but LabelCapture, which is
+// of captures only; AnnotationNode and AnnotationPods, the number of pods that it
+// captures, are of collector pods.
 const (
-	programName = "kubectl-retina"
+	ProgramName = "kubectl-retina"
 
-	labelName      = "app.kubernetes.io/name"
-	labelManagedBy = "app.kubernetes.io/managed-by"
-	labelRun       = "retina.sh/run"
-	labelComponent = "retina.sh/component"
-	labelCapture   = "retina.sh/capture"
+	LabelName      = "app.kubernetes.io/name"
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	LabelRun       = "retina.sh/run"
+	LabelComponent = "retina.sh/component"
+	LabelCapture   = "retina.sh/capture"
 
-	componentCollector = "collector"
-	componentLease     = "lease"
+	ComponentCollector = "collector"
+	ComponentLease     = "lease"
 
-	annotationNode = "retina.sh/node"
-	annotationPods = "retina.sh/pods" // how many pods the collector captures
+	AnnotationNode = "retina.sh/node"
+	AnnotationPods = "retina.sh/pods"
 )
 
 func objectLabels(runID, capture, component string) map[string]string {
 	all := map[string]string{
-		labelName:      programName,
-		labelManagedBy: programName,
-		labelRun:       runID,
-		labelComponent: component,
+		LabelName:      ProgramName,
+		LabelManagedBy: ProgramName,
+		LabelRun:       runID,
+		LabelComponent: component,
 	}
 	if capture != "" {
-		all[labelCapture] = capture
+		all[LabelCapture] = capture
 	}
 	return all
 }
@@ -82,12 +84,12 @@ func UniqueName(base string, random io.Reader) (string, error) {
 
 // runSelector selects the collector pods of one run.
 func runSelector(runID string) string {
-	return labels.Set{labelRun: runID, labelComponent: componentCollector}.String()
+	return labels.Set{LabelRun: runID, LabelComponent: ComponentCollector}.String()
 }
 
 // collectorSelector selects the collector pods of every run.
 func collectorSelector() string {
-	return labels.Set{labelName: programName, labelComponent: componentCollector}.String()
+	return labels.Set{LabelName: ProgramName, LabelComponent: ComponentCollector}.String()
 }
 
 // Names are a prefix, the run's ID and the pod's number within the run. A

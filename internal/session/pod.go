@@ -11,9 +11,11 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
+// CollectorContainer is the name of a collector pod's only container.
+const CollectorContainer = "collector"
+
 const (
-	collectorContainer = "collector"
-	collectorProgram   = "/retina-collector"
+	collectorProgram = "/retina-collector"
 	// collectorMemory bounds the collector with its ring buffer, which the
 	// kernel charges to the container.
 	collectorMemory = "192Mi"
@@ -58,8 +60,8 @@ func collectorPod(node string, o podOptions) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        o.Name,
 			Namespace:   o.Namespace,
-			Labels:      objectLabels(o.RunID, o.Capture, componentCollector),
-			Annotations: map[string]string{annotationNode: node, annotationPods: strconv.Itoa(o.Targets)},
+			Labels:      objectLabels(o.RunID, o.Capture, ComponentCollector),
+			Annotations: map[string]string{AnnotationNode: node, AnnotationPods: strconv.Itoa(o.Targets)},
 		},
 		Spec: corev1.PodSpec{
 			// The scheduler is not asked: it would refuse a full or cordoned
@@ -94,17 +96,20 @@ func collectorPod(node string, o podOptions) *corev1.Pod {
 	return pod
 }
 
+// KeepCommand is the argument of a storing collector's main process.
+const KeepCommand = "keep"
+
 // Names of a storing collector's volumes.
 const (
 	stagingVolume = "staging"
-	pvcVolume     = "pvc"
-	hostVolume    = "host"
+	PVCVolume     = "pvc"
+	HostVolume    = "host"
 )
 
 // mount makes the collector's pod one that stores.
 func (s *Storage) mount(spec *corev1.PodSpec) {
 	container := &spec.Containers[0]
-	container.Command = []string{collectorProgram, "keep"}
+	container.Command = []string{collectorProgram, KeepCommand}
 	add := func(name, path string, source corev1.VolumeSource) {
 		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
 		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: path})
@@ -115,20 +120,20 @@ func (s *Storage) mount(spec *corev1.PodSpec) {
 	}
 	add(stagingVolume, wire.StagingDirectory, corev1.VolumeSource{EmptyDir: staging})
 	if s.PVC != "" {
-		add(pvcVolume, wire.PVCMount, corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.PVC}})
+		add(PVCVolume, wire.PVCMount, corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: s.PVC}})
 	}
 	if s.HostDir != "" {
 		kind := corev1.HostPathDirectoryOrCreate
 		if s.Existing {
 			kind = corev1.HostPathDirectory
 		}
-		add(hostVolume, wire.HostMount, corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.HostDir, Type: &kind}})
+		add(HostVolume, wire.HostMount, corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.HostDir, Type: &kind}})
 	}
 }
 
 func collectorSpec(image string) corev1.Container {
 	return corev1.Container{
-		Name:            collectorContainer,
+		Name:            CollectorContainer,
 		Image:           image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		// Holds the container open; the collector itself is exec'd into it.

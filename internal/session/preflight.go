@@ -118,7 +118,7 @@ func rightsError(ctx context.Context, cfg Config, missing []right) error {
 	return hint.Wrap(err, fmt.Sprintf("somebody who may can grant them: "+
 		"kubectl create role %[1]s -n %[2]s --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,pods/log,jobs.batch && "+
 		"kubectl create rolebinding %[1]s -n %[2]s --role=%[1]s --user=%[3]s",
-		programName, cfg.Namespace, userName(ctx, cfg.Client)))
+		ProgramName, cfg.Namespace, userName(ctx, cfg.Client)))
 }
 
 // userName returns who the API server takes the user for, or a placeholder.
@@ -138,7 +138,7 @@ func tryPod(ctx context.Context, cfg Config, runID string) error {
 	pod := collectorPod("preflight", cfg.podOptions(runID, podName(runID, 0), nil))
 	_, err := cfg.Client.CoreV1().Pods(cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{
 		DryRun:       []string{metav1.DryRunAll},
-		FieldManager: programName,
+		FieldManager: ProgramName,
 	})
 	if dryRunUnsupported(err) {
 		return tryLabel(ctx, cfg)

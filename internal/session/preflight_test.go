@@ -178,7 +178,7 @@ func TestSweep(t *testing.T) {
 		add := func(name, run string, phase corev1.PodPhase, labels map[string]string) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: testNamespace, UID: "u", Labels: labels}}
 			if labels == nil {
-				pod.Labels = objectLabels(run, "", componentCollector)
+				pod.Labels = objectLabels(run, "", ComponentCollector)
 			}
 			pod.Status.Phase = phase
 			if err := c.Tracker().Add(pod); err != nil {

@@ -16,7 +16,7 @@ import (
 
 const (
 	// containerField is the field path of the kubelet's events about the container.
-	containerField = "spec.containers{" + collectorContainer + "}"
+	containerField = "spec.containers{" + CollectorContainer + "}"
 	// nodePoll is how often the node of a pod that does not start is looked at.
 	nodePoll = 2 * time.Second
 	// eventPatience is how long the kubelet may go on trying after an event that

@@ -132,7 +132,7 @@ func (s *start) createPod(ctx context.Context, owner metav1.OwnerReference, targ
 	options := r.cfg.podOptions(r.id, s.pod.Name, &owner)
 	options.Targets = targets
 	pod := collectorPod(s.node, options)
-	created, err := r.cfg.Client.CoreV1().Pods(r.cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: programName})
+	created, err := r.cfg.Client.CoreV1().Pods(r.cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: ProgramName})
 	if err != nil {
 		return refusal(r.cfg.Namespace, err)
 	}

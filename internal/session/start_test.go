@@ -29,7 +29,7 @@ func (c *cluster) ends(change func(*corev1.PodStatus)) func(*corev1.Pod) {
 func terminatedWith(state corev1.ContainerStateTerminated) func(*corev1.PodStatus) {
 	return func(s *corev1.PodStatus) {
 		s.ContainerStatuses = []corev1.ContainerStatus{{
-			Name: collectorContainer, State: corev1.ContainerState{Terminated: &state},
+			Name: CollectorContainer, State: corev1.ContainerState{Terminated: &state},
 		}}
 	}
 }

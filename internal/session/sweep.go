@@ -23,7 +23,7 @@ func sweep(ctx context.Context, client kubernetes.Interface, namespace string) e
 		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
 			continue
 		}
-		_, err := client.BatchV1().Jobs(namespace).Get(ctx, leaseName(pod.Labels[labelRun], pod.Labels[labelCapture]), metav1.GetOptions{})
+		_, err := client.BatchV1().Jobs(namespace).Get(ctx, leaseName(pod.Labels[LabelRun], pod.Labels[LabelCapture]), metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			err = deletePod(ctx, client, namespace, pod.Name, pod.UID)
 		}

@@ -3,7 +3,6 @@
 package staging
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,26 +12,9 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/archive"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+	"github.com/kubectl-retina/kubectl-retina/internal/tsharktest"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
-
-// stock runs one of Wireshark's programs, which must say nothing on standard error
-// but that it dislikes root.
-func stock(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s (Debian packages tshark and wireshark-common): %v\n%s", name, err, stderr.String())
-	}
-	for line := range strings.Lines(stderr.String()) {
-		if !strings.HasPrefix(line, "Running as user") {
-			t.Errorf("%s warns: %s", name, line)
-		}
-	}
-	return stdout.String()
-}
 
 // stockReads has the stock programs read the first file, the one before the last,
 // and the last, and returns what capinfos says of that.
@@ -44,10 +26,10 @@ func stockReads(t *testing.T, f *Files) (info string) {
 	}
 	for _, r := range records {
 		path := filepath.Join(f.config.Dir, r.Name)
-		if n := strings.Count(stock(t, "tshark", "-r", path, "-n", "-T", "fields", "-e", "frame.time_epoch"), "\n"); n != int(r.Packets) {
+		if n := strings.Count(tsharktest.Run(t, "tshark", "-r", path, "-n", "-T", "fields", "-e", "frame.time_epoch"), "\n"); n != int(r.Packets) {
 			t.Errorf("tshark reads %d packets of %s, want %d", n, r.Name, r.Packets)
 		}
-		info = stock(t, "capinfos", path)
+		info = tsharktest.Run(t, "capinfos", path)
 	}
 	return info
 }

@@ -33,6 +33,10 @@ A collector pod starts on each node that has a target, attaches to the
 interfaces of the targets only, and streams their packets here. When the
 capture ends, for whatever reason, the collectors end and are deleted.
 
+With a destination (--blob-upload, --s3-bucket, --pvc, --host-path) the nodes
+store the packets themselves, as archives NAME-NODE-TIME.tar.gz. With --no-wait
+the command returns when the capture has begun: see capture list.
+
 Name targets as for kubectl: TYPE/NAME, several if you like, where TYPE is pod,
 deploy, sts, ds, rs, job, cronjob, svc or node; or select pods with -l. A node
 is captured on its own interfaces, a pod on the pod's.`
@@ -45,6 +49,9 @@ const createExample = `  # ten seconds of a deployment's traffic
 
   # a service's pods and one node, headers only, until Ctrl-C
   kubectl retina capture create svc/web node/n1 -n shop --packet-size 96 --duration 0
+
+  # an hour of it in a blob container, while this machine does something else
+  kubectl retina capture create deploy/web -n shop --duration 1h --no-wait --blob-upload "$SAS"
 
   # every Linux node, at most 10 MB, with a summary for a script
   kubectl retina capture create --node-selectors kubernetes.io/os=linux --max-size 10 -o json`

@@ -217,7 +217,7 @@ func (r *captureRun) storedSummary(s *storing, took time.Duration) Summary {
 			if r.output != nil {
 				fetched = "" // it was merged
 			}
-			summary.Archives = append(summary.Archives, archivesOf(n, status, fetched)...)
+			summary.Archives = append(summary.Archives, archivesOf(n, status, fetched, state.sha256)...)
 			if fetched != "" {
 				summary.Files = append(summary.Files, fetched)
 			}
@@ -228,7 +228,7 @@ func (r *captureRun) storedSummary(s *storing, took time.Duration) Summary {
 	return summary
 }
 
-func archivesOf(n *nodeRun, status wire.Status, fetched string) []SummaryArchive {
+func archivesOf(n *nodeRun, status wire.Status, fetched, sha256 string) []SummaryArchive {
 	var all []SummaryArchive
 	for _, one := range status.Stores {
 		a := SummaryArchive{Node: n.plan.node.Name, Where: one.Where, Name: one.Name, Error: one.Error}
@@ -238,7 +238,7 @@ func archivesOf(n *nodeRun, status wire.Status, fetched string) []SummaryArchive
 		all = append(all, a)
 	}
 	if fetched != "" {
-		a := SummaryArchive{Node: n.plan.node.Name, Where: "file", Name: fetched}
+		a := SummaryArchive{Node: n.plan.node.Name, Where: "file", Name: fetched, SHA256: sha256}
 		if info, err := os.Stat(fetched); err == nil {
 			a.Bytes = info.Size()
 		}
