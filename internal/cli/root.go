@@ -17,6 +17,8 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/cleanup"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/metrics"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/plugins"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 )
@@ -77,7 +79,9 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 		capture.NewCreate(flags, streams), capture.NewList(flags, streams), capture.NewLogs(flags, streams), capture.NewStop(flags, streams),
 		capture.NewDownload(flags, streams), capture.NewDelete(flags, streams),
 	)
-	root.AddCommand(captures, cleanup.New(flags, streams), newVersion(streams))
+	measurements := group(&cobra.Command{Use: "metrics", Short: "Measure what pods and nodes send, lose and wait for"})
+	measurements.AddCommand(metrics.Commands(flags, streams)...)
+	root.AddCommand(captures, measurements, plugins.New(streams), cleanup.New(flags, streams), newVersion(streams))
 	return root
 }
 

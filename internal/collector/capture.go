@@ -95,33 +95,6 @@ func (c *capture) emptyStats() []wire.InterfaceStats {
 	return stats
 }
 
-// wait returns when proceed or stop is signalled, with "" or the reason of the
-// end. Nobody being there any more is an error.
-func (c *capture) wait(ctx context.Context, proceed <-chan struct{}, failed <-chan error) (string, error) {
-	for {
-		select {
-		case <-proceed:
-			return "", nil
-		case err := <-failed:
-			return "", err
-		case <-c.commands.heard:
-			c.silence.Reset(wire.Silence)
-		case <-c.commands.stop:
-			return wire.EndStop, nil
-		case <-c.commands.ended:
-			return "", c.commands.gone()
-		case <-c.silence.C:
-			if err := c.silent(); err != nil {
-				return "", err
-			}
-		case <-c.deadline:
-			return wire.EndDeadline, nil
-		case <-ctx.Done():
-			return wire.EndSignal, nil
-		}
-	}
-}
-
 // A pump reads the ring and writes the stream at the same time.
 type pump struct {
 	done    chan struct{} // closed by whoever wants it to end

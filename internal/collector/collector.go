@@ -94,6 +94,13 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.deadline = time.After(time.Duration(spec.MaxSeconds) * time.Second)
 
+	if spec.Metrics != nil {
+		return r.measure(ctx, spec.Metrics)
+	}
+	return r.capturePackets(ctx, spec)
+}
+
+func (r *run) capturePackets(ctx context.Context, spec wire.Spec) error {
 	plugin, err := packets.Open(spec.Packets)
 	if err != nil {
 		return err
@@ -135,6 +142,33 @@ func (r *run) silent() error {
 	}
 	r.silence.Reset(wire.Silence)
 	return nil
+}
+
+// wait returns when proceed or stop is signalled, with "" or the reason of the
+// end. Nobody being there any more is an error.
+func (r *run) wait(ctx context.Context, proceed <-chan struct{}, failed <-chan error) (string, error) {
+	for {
+		select {
+		case <-proceed:
+			return "", nil
+		case err := <-failed:
+			return "", err
+		case <-r.commands.heard:
+			r.silence.Reset(wire.Silence)
+		case <-r.commands.stop:
+			return wire.EndStop, nil
+		case <-r.commands.ended:
+			return "", r.commands.gone()
+		case <-r.silence.C:
+			if err := r.silent(); err != nil {
+				return "", err
+			}
+		case <-r.deadline:
+			return wire.EndDeadline, nil
+		case <-ctx.Done():
+			return wire.EndSignal, nil
+		}
+	}
 }
 
 // attended does f for as long as somebody is there to see it done.

@@ -15,14 +15,18 @@ import (
 // commands is what the command says, sorted into channels. Each of spec, start
 // and stop carries at most one value; ended is closed when nothing more comes.
 type commands struct {
-	spec  chan wire.Spec
-	start chan struct{}
-	stop  chan struct{}
-	heard chan struct{} // something was said
-	pings chan wire.Ping
-	ended chan struct{}
-	err   error // why it ended; valid once ended is closed
+	spec    chan wire.Spec
+	start   chan struct{}
+	stop    chan struct{}
+	targets chan wire.Targets
+	heard   chan struct{} // something was said
+	pings   chan wire.Ping
+	ended   chan struct{}
+	err     error // why it ended; valid once ended is closed
 }
+
+// maxTargetChanges is how many changes of the targets may wait to be made.
+const maxTargetChanges = 1024
 
 // listen reads frames from stdin until it ends, and answers pings through s.
 // Nothing that happens to s keeps it from listening: while the stream is stuck,
@@ -30,7 +34,8 @@ type commands struct {
 func listen(stdin io.Reader, s *sender) *commands {
 	c := &commands{
 		spec: make(chan wire.Spec, 1), start: make(chan struct{}, 1), stop: make(chan struct{}, 1),
-		heard: make(chan struct{}, 1), pings: make(chan wire.Ping, 1), ended: make(chan struct{}),
+		targets: make(chan wire.Targets, maxTargetChanges),
+		heard:   make(chan struct{}, 1), pings: make(chan wire.Ping, 1), ended: make(chan struct{}),
 	}
 	go func() {
 		for ping := range c.pings {
@@ -68,6 +73,19 @@ func (c *commands) read(r *wire.Reader) error {
 			offer(c.start, struct{}{})
 		case wire.KindStop:
 			offer(c.stop, struct{}{})
+		case wire.KindTargets:
+			var targets wire.Targets
+			if err := json.Unmarshal(payload, &targets); err != nil {
+				return fmt.Errorf("read targets: %w", err)
+			}
+			if err := targets.Validate(); err != nil {
+				return err
+			}
+			select {
+			case c.targets <- targets:
+			default:
+				return fmt.Errorf("more than %d changes of the targets wait", maxTargetChanges)
+			}
 		case wire.KindPing:
 			var ping wire.Ping
 			if err := json.Unmarshal(payload, &ping); err != nil {

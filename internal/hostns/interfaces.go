@@ -19,6 +19,9 @@ type Interface struct {
 	MAC   net.HardwareAddr // empty without a link-layer address
 	MTU   int              // bytes
 	Raw   bool             // packets begin with the IP header
+	// Uplink is set for a node's interface whose packets no other of its interfaces
+	// has as well: not for bridges, tunnels and what else stands on another.
+	Uplink bool
 }
 
 // PodInterfaces lists the interfaces of a pod: every one that is up, except
@@ -49,24 +52,35 @@ func NodeInterfaces(n *Netns) ([]Interface, error) {
 		return nil, err
 	}
 	defer handle.Close()
-	bonds := map[int]bool{}
+	types := map[int]string{}
 	for _, link := range links {
-		if link.Type() == "bond" {
-			bonds[link.Attrs().Index] = true
-		}
+		types[link.Attrs().Index] = link.Type()
 	}
 	var interfaces []Interface
 	for _, link := range links {
 		i, ok := usable(link)
-		if !ok || bonds[link.Attrs().MasterIndex] {
+		if !ok || types[link.Attrs().MasterIndex] == "bond" {
 			continue
 		}
 		if link.Type() == "veth" && !hasSubnet(handle, link) {
 			continue
 		}
+		i.Uplink = isUplink(link.Type(), types[link.Attrs().MasterIndex])
 		interfaces = append(interfaces, i)
 	}
 	return interfaces, nil
+}
+
+// isUplink reports whether packets of an interface of this type, with a master of
+// that type ("": none), are on no other interface of the node. A member of a
+// bridge carries what leaves the node, the bridge also what stays; any other
+// master has its members' packets.
+func isUplink(kind, master string) bool {
+	switch kind {
+	case "device", "bond", "team", "veth":
+		return master == "" || master == "bridge" || master == "openvswitch" || master == "vrf"
+	}
+	return false
 }
 
 func list(n *Netns) ([]netlink.Link, *netlink.Handle, error) {

@@ -10,10 +10,8 @@ import (
 // fit for a line on a terminal: they come from a node.
 func checkReady(ready *wire.Ready, spec wire.Spec) error {
 	targets := make(map[uint32]bool)
-	if spec.Packets != nil {
-		for _, t := range spec.Packets.Targets {
-			targets[t.ID] = true
-		}
+	for _, t := range specTargets(spec) {
+		targets[t.ID] = true
 	}
 	for i := range ready.Interfaces {
 		in := &ready.Interfaces[i]
@@ -35,5 +33,26 @@ func checkReady(ready *wire.Ready, spec wire.Spec) error {
 	for i, warning := range ready.Warnings {
 		ready.Warnings[i] = oneLine(warning)
 	}
+	for i := range ready.Unsupported {
+		u := &ready.Unsupported[i]
+		u.Plugin, u.Cause, u.Hint = oneLine(u.Plugin), oneLine(u.Cause), oneLine(u.Hint)
+	}
 	return nil
+}
+
+// specTargets are the targets of spec, whatever is done with them.
+func specTargets(spec wire.Spec) []wire.Target {
+	switch {
+	case spec.Packets != nil:
+		return spec.Packets.Targets
+	case spec.Metrics != nil:
+		return spec.Metrics.Targets
+	}
+	return nil
+}
+
+// attaches reports whether a collector with this spec attaches to targets, says
+// ready, and waits for go.
+func attaches(spec *wire.Spec) bool {
+	return spec != nil && (spec.Packets != nil || spec.Metrics != nil)
 }

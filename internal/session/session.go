@@ -75,7 +75,7 @@ func (s *Session) connect(ctx context.Context, start *start, spec *wire.Spec) er
 	err := s.handshake(start, spec)
 	switch {
 	case err != nil:
-	case spec == nil || spec.Packets == nil:
+	case !attaches(spec):
 		close(s.held) // nobody waits for other nodes: ReadFrame reads at once
 	default:
 		s.run.tasks.Go(s.hold)
@@ -124,7 +124,7 @@ func (s *Session) handshake(start *start, spec *wire.Spec) error {
 		err := fmt.Errorf("collector %s speaks version %d, this command version %d", h.Collector, h.Version, wire.Version)
 		return hint.Wrap(err, "image and command must be of one release; check --image")
 	}
-	if spec == nil || spec.Packets == nil {
+	if !attaches(spec) {
 		return nil
 	}
 	start.emit(PhaseAttaching)
@@ -168,9 +168,8 @@ func failure(payload []byte) error {
 }
 
 // hold reads on after the ready, so that pongs are seen while other nodes are
-// still starting, and keeps what is for the caller. It stops at the first
-// packets or the first status, which come after go: from there on ReadFrame reads
-// for itself.
+// still starting, and keeps what is for the caller. It stops at the first frame
+// that comes after go: from there on ReadFrame reads for itself.
 func (s *Session) hold() {
 	defer close(s.held)
 	for {
@@ -181,7 +180,11 @@ func (s *Session) hold() {
 		case <-s.stream.ctx.Done():
 			return
 		}
-		if f.err != nil || f.kind == wire.KindPackets || f.kind == wire.KindStatus {
+		if f.err != nil {
+			return
+		}
+		switch f.kind {
+		case wire.KindPackets, wire.KindStatus, wire.KindSample, wire.KindEvents, wire.KindAttached:
 			return
 		}
 	}
@@ -285,4 +288,13 @@ func (s *Session) Cause() error { return s.cause() }
 func (s *Session) Close() error {
 	s.stream.close()
 	return nil
+}
+
+// Discard closes the session and deletes its pod, as Close of the run would do
+// later: for a run that goes on without it.
+func (s *Session) Discard(ctx context.Context) error {
+	s.stream.close()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	return s.run.deletePod(ctx, s.pod)
 }

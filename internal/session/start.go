@@ -113,14 +113,12 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// podTargets counts the pods that spec captures.
+// podTargets counts the pods among the targets of spec.
 func podTargets(spec wire.Spec) int {
 	n := 0
-	if spec.Packets != nil {
-		for _, t := range spec.Packets.Targets {
-			if !t.Node {
-				n++
-			}
+	for _, t := range specTargets(spec) {
+		if !t.Node {
+			n++
 		}
 	}
 	return n

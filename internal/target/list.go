@@ -18,13 +18,13 @@ const pageSize = 500
 // inFlight bounds the requests that one step makes at the same time.
 const inFlight = 8
 
-// collect lists page by page and returns what convert makes of each page; the
+// Collect lists page by page and returns what convert makes of each page; the
 // pages themselves are dropped. When the list expires on the way (410 Gone: the
 // server compacted it away), it begins again, once. client-go's pager would ask
 // for everything in one response instead, which is what pages are to avoid.
 //
 // No resource version is asked for: with "0" older servers ignore the limit.
-func collect[L metav1.ListInterface, T any](
+func Collect[L metav1.ListInterface, T any](
 	ctx context.Context, opts metav1.ListOptions,
 	list func(context.Context, metav1.ListOptions) (L, error), convert func(L) []T,
 ) ([]T, error) {
@@ -74,9 +74,10 @@ func first(errs []error) error {
 	return nil
 }
 
-// asking wraps err, if any, with what was asked of the API server. What the
-// user may not do gets a hint that names the right.
-func asking(err error, verb, resource, namespace string) error {
+// Asking wraps err, if any, with what was asked of the API server. What the
+// user may not do gets a hint that names the right. The resource is as RBAC
+// writes it, "replicasets.apps"; no namespace stands for all of them.
+func Asking(err error, verb, resource, namespace string) error {
 	if err == nil {
 		return nil
 	}

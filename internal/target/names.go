@@ -127,7 +127,7 @@ func nodeNames(node *corev1.Node) []addrName {
 		if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
 			continue
 		}
-		if addr, ok := parseAddr(a.Address); ok {
+		if addr, ok := ParseAddr(a.Address); ok {
 			out = append(out, addrName{addr, node.Name})
 		}
 	}
@@ -162,8 +162,8 @@ func (b book) pods(ctx context.Context, client kubernetes.Interface) ([]addrName
 		if node := scopes[i].node; node != "" {
 			opts.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
 		}
-		names, err := collect(ctx, opts, client.CoreV1().Pods(scopes[i].namespace).List, convert)
-		return names, asking(err, "list", "pods", scopes[i].namespace)
+		names, err := Collect(ctx, opts, client.CoreV1().Pods(scopes[i].namespace).List, convert)
+		return names, Asking(err, "list", "pods", scopes[i].namespace)
 	})
 }
 
@@ -176,7 +176,7 @@ func livePodNames(pod *corev1.Pod) []addrName {
 	p := Pod{Namespace: pod.Namespace, Name: pod.Name, HostNetwork: pod.Spec.HostNetwork, Node: shared(pod.Spec.NodeName), IPs: podIPs(pod)}
 	out := podNames(&p)
 	for _, host := range pod.Status.HostIPs {
-		if addr, ok := parseAddr(host.IP); ok && p.Node != "" {
+		if addr, ok := ParseAddr(host.IP); ok && p.Node != "" {
 			out = append(out, addrName{addr, p.Node})
 		}
 	}
@@ -192,8 +192,8 @@ func (b book) services(ctx context.Context, client kubernetes.Interface) ([]addr
 		namespaces = []string{metav1.NamespaceAll}
 	}
 	return gather(len(namespaces), func(i int) ([]addrName, error) {
-		names, err := collect(ctx, metav1.ListOptions{}, client.CoreV1().Services(namespaces[i]).List, serviceNames)
-		return names, asking(err, "list", "services", namespaces[i])
+		names, err := Collect(ctx, metav1.ListOptions{}, client.CoreV1().Services(namespaces[i]).List, serviceNames)
+		return names, Asking(err, "list", "services", namespaces[i])
 	})
 }
 
@@ -202,7 +202,7 @@ func serviceNames(page *corev1.ServiceList) []addrName {
 	for i := range page.Items {
 		s := &page.Items[i]
 		for _, ip := range append(s.Spec.ClusterIPs, s.Spec.ClusterIP) { // "None" is not an address
-			if addr, ok := parseAddr(ip); ok {
+			if addr, ok := ParseAddr(ip); ok {
 				out = append(out, addrName{addr, s.Name + "." + s.Namespace + ".svc"})
 			}
 		}
@@ -221,14 +221,14 @@ func (b book) nodes(ctx context.Context, client kubernetes.Interface) ([]addrNam
 	slices.SortFunc(unknown, cmp.Compare)
 	if len(unknown) > maxLookups {
 		return gather(1, func(int) ([]addrName, error) {
-			names, err := collect(ctx, metav1.ListOptions{}, client.CoreV1().Nodes().List, b.involvedNames)
-			return names, asking(err, "list", "nodes", "")
+			names, err := Collect(ctx, metav1.ListOptions{}, client.CoreV1().Nodes().List, b.involvedNames)
+			return names, Asking(err, "list", "nodes", "")
 		})
 	}
 	return gather(len(unknown), func(i int) ([]addrName, error) {
 		node, err := client.CoreV1().Nodes().Get(ctx, unknown[i], metav1.GetOptions{})
 		if err != nil {
-			return nil, asking(err, "get", "nodes", "")
+			return nil, Asking(err, "get", "nodes", "")
 		}
 		return nodeNames(node), nil
 	})

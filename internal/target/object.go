@@ -58,7 +58,7 @@ func (o object) getError(ctx context.Context, client kubernetes.Interface, err e
 	if apierrors.IsNotFound(err) {
 		return o.notFound(ctx, client)
 	}
-	return asking(err, "get", o.kind.qualified(), o.namespace)
+	return Asking(err, "get", o.kind.qualified(), o.namespace)
 }
 
 func (o object) nothing(f found) error {

@@ -31,7 +31,7 @@ type candidate struct {
 
 // listPods returns the pods of a namespace ("": all) that match selector.
 func listPods(ctx context.Context, client kubernetes.Interface, namespace string, selector labels.Selector) ([]candidate, error) {
-	pods, err := collect(ctx, metav1.ListOptions{LabelSelector: selector.String()},
+	pods, err := Collect(ctx, metav1.ListOptions{LabelSelector: selector.String()},
 		client.CoreV1().Pods(namespace).List,
 		func(page *corev1.PodList) []candidate {
 			out := make([]candidate, len(page.Items))
@@ -40,7 +40,7 @@ func listPods(ctx context.Context, client kubernetes.Interface, namespace string
 			}
 			return out
 		})
-	return pods, asking(err, "list", "pods", namespace)
+	return pods, Asking(err, "list", "pods", namespace)
 }
 
 func getPod(ctx context.Context, client kubernetes.Interface, namespace, name string) (candidate, error) {
@@ -60,6 +60,17 @@ func (c candidate) byName() candidate {
 		c.reason = ""
 	}
 	return c
+}
+
+// Observe returns what is kept of pod and why it cannot be captured, "" if it
+// can. A pod that is known, because it was named itself or is captured already,
+// can be while it is being deleted, for as long as one of its containers runs.
+func Observe(pod *corev1.Pod, known bool) (Pod, string) {
+	c := newCandidate(pod)
+	if known {
+		c = c.byName()
+	}
+	return c.pod, c.reason
 }
 
 func isRunning(s corev1.ContainerStatus) bool { return s.State.Running != nil }
@@ -122,19 +133,19 @@ func cgroupUID(pod *corev1.Pod) string {
 func podIPs(pod *corev1.Pod) []netip.Addr {
 	ips := make([]netip.Addr, 0, len(pod.Status.PodIPs))
 	for _, ip := range pod.Status.PodIPs {
-		if a, ok := parseAddr(ip.IP); ok {
+		if a, ok := ParseAddr(ip.IP); ok {
 			ips = append(ips, a)
 		}
 	}
-	if a, ok := parseAddr(pod.Status.PodIP); ok && len(ips) == 0 {
+	if a, ok := ParseAddr(pod.Status.PodIP); ok && len(ips) == 0 {
 		ips = append(ips, a)
 	}
 	return ips
 }
 
-// parseAddr parses an address as it stands in a packet: without a zone, IPv4 as
+// ParseAddr parses an address as it stands in a packet: without a zone, IPv4 as
 // IPv4.
-func parseAddr(s string) (netip.Addr, bool) {
+func ParseAddr(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
 	return a.Unmap().WithZone(""), err == nil
 }

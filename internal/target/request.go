@@ -14,8 +14,8 @@ import (
 )
 
 // Request is what was typed, flag by flag. Targets are named in one way of
-// five: Args; Selector; PodNames; PodSelectors and NamespaceSelectors; NodeNames
-// and NodeSelectors.
+// seven: Args; Selector; PodNames; PodSelectors and NamespaceSelectors; NodeNames
+// and NodeSelectors; Everything; AllNodes.
 type Request struct {
 	// Args are TYPE/NAME..., or TYPE NAME..., as kubectl takes them.
 	Args []string
@@ -36,6 +36,12 @@ type Request struct {
 	// NodeSelectors, of --node-selectors, selects whole Linux nodes by label.
 	// With NodeNames it selects among these.
 	NodeSelectors string
+
+	// Everything selects all pods of Namespace, or of all namespaces with
+	// AllNamespaces. No flag says it: it is what a command without a target means.
+	Everything bool
+	// AllNodes selects every Linux node, whole.
+	AllNodes bool
 }
 
 // UsageError is a mistake in a Request: no cluster could make it right.
@@ -76,6 +82,10 @@ func (r Request) Selection() (Selection, error) {
 		queries, err = named("pod", r.Namespace, r.PodNames)
 	case len(r.NodeNames) > 0 && r.NodeSelectors == "":
 		queries, err = named("node", "", r.NodeNames)
+	case r.Everything:
+		queries = []query{allPods{r.Namespace}}
+	case r.AllNodes:
+		queries = []query{allNodes{}}
 	default:
 		var one query
 		one, err = r.bySelector()
@@ -127,6 +137,8 @@ func (r Request) validate() error {
 		{"--namespace-selectors", r.NamespaceSelectors != "" && r.PodSelectors == ""},
 		{"--node-names", len(r.NodeNames) > 0},
 		{"--node-selectors", r.NodeSelectors != "" && len(r.NodeNames) == 0},
+		{"all pods", r.Everything},
+		{"all nodes", r.AllNodes},
 	}
 	var given []string
 	for _, w := range ways {

@@ -15,6 +15,8 @@ import (
 
 // A query is one thing that was asked for.
 type query interface {
+	// part says what to watch to keep up with it.
+	part() Part
 	// String names it: "deployment shop/web", "-l app=web in namespace shop".
 	fmt.Stringer
 	// find asks the cluster for it.
@@ -46,11 +48,7 @@ type found struct {
 // capture; the error says what was searched and found, and has a hint where one
 // helps. Errors of the API server are wrapped.
 func (s Selection) Resolve(ctx context.Context, client kubernetes.Interface) (*Resolved, error) {
-	answers := make([]found, len(s.queries))
-	err := first(parallel(len(s.queries), func(i int) (err error) {
-		answers[i], err = s.queries[i].find(ctx, client)
-		return err
-	}))
+	answers, err := s.find(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +57,27 @@ func (s Selection) Resolve(ctx context.Context, client kubernetes.Interface) (*R
 		return nil, s.nothing(answers)
 	}
 	return r, nil
+}
+
+// ResolveAny is [Selection.Resolve] for callers that follow the selection: where
+// nothing can be captured now, something may be soon, so that is no error and
+// [Resolved.Nodes] is empty. It still is an error if something named does not
+// exist.
+func (s Selection) ResolveAny(ctx context.Context, client kubernetes.Interface) (*Resolved, error) {
+	answers, err := s.find(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	return s.assemble(answers), nil
+}
+
+func (s Selection) find(ctx context.Context, client kubernetes.Interface) ([]found, error) {
+	answers := make([]found, len(s.queries))
+	err := first(parallel(len(s.queries), func(i int) (err error) {
+		answers[i], err = s.queries[i].find(ctx, client)
+		return err
+	}))
+	return answers, err
 }
 
 // nothing joins what each query has to say about having found nothing. The

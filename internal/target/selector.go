@@ -54,6 +54,9 @@ func noPods(q query, f found, flag string) error {
 	return advise(fmt.Errorf("%d pods match %s, %s", len(f.pods), q, none(f)), describe(f))
 }
 
+// noNamespace is why podsInNamespaces finds nothing where it has not looked.
+const noNamespace = "selects no namespace"
+
 // podsInNamespaces is a query for the pods with certain labels in the
 // namespaces with certain labels.
 type podsInNamespaces struct {
@@ -69,7 +72,7 @@ func (q podsInNamespaces) String() string {
 }
 
 func (q podsInNamespaces) find(ctx context.Context, client kubernetes.Interface) (found, error) {
-	namespaces, err := collect(ctx, metav1.ListOptions{LabelSelector: q.namespaces.String()},
+	namespaces, err := Collect(ctx, metav1.ListOptions{LabelSelector: q.namespaces.String()},
 		client.CoreV1().Namespaces().List,
 		func(page *corev1.NamespaceList) []string {
 			names := make([]string, len(page.Items))
@@ -79,11 +82,10 @@ func (q podsInNamespaces) find(ctx context.Context, client kubernetes.Interface)
 			return names
 		})
 	if err != nil {
-		return found{}, asking(err, "list", "namespaces", "")
+		return found{}, Asking(err, "list", "namespaces", "")
 	}
 	if len(namespaces) == 0 {
-		return found{}, hint.Wrap(fmt.Errorf("no namespace matches --namespace-selectors %s", q.namespaces),
-			"see what there is with: kubectl get namespaces --show-labels")
+		return found{why: noNamespace}, nil
 	}
 	lists := make([][]candidate, len(namespaces))
 	err = first(parallel(len(namespaces), func(i int) (err error) {
@@ -97,7 +99,13 @@ func (q podsInNamespaces) find(ctx context.Context, client kubernetes.Interface)
 	return f, err
 }
 
-func (q podsInNamespaces) nothing(f found) error { return noPods(q, f, "-A") }
+func (q podsInNamespaces) nothing(f found) error {
+	if f.why == noNamespace {
+		return hint.Wrap(fmt.Errorf("no namespace matches --namespace-selectors %s", q.namespaces),
+			"see what there is with: kubectl get namespaces --show-labels")
+	}
+	return noPods(q, f, "-A")
+}
 
 // nodesMatching is a query for whole nodes with certain labels, among the named
 // ones if there are names.
@@ -118,7 +126,12 @@ func (q nodesMatching) find(ctx context.Context, client kubernetes.Interface) (f
 	if len(q.names) > 0 {
 		return q.findNamed(ctx, client)
 	}
-	nodes, err := collect(ctx, metav1.ListOptions{LabelSelector: q.selector.String()},
+	return listNodes(ctx, client, q.selector)
+}
+
+// listNodes returns the Linux nodes that match selector, and skips the others.
+func listNodes(ctx context.Context, client kubernetes.Interface, selector labels.Selector) (found, error) {
+	nodes, err := Collect(ctx, metav1.ListOptions{LabelSelector: selector.String()},
 		client.CoreV1().Nodes().List,
 		func(page *corev1.NodeList) []*corev1.Node {
 			nodes := make([]*corev1.Node, len(page.Items))
@@ -135,7 +148,7 @@ func (q nodesMatching) find(ctx context.Context, client kubernetes.Interface) (f
 			f.skipped = append(f.skipped, Skipped{"node " + node.Name, "runs " + operatingSystem(node)})
 		}
 	}
-	return f, asking(err, "list", "nodes", "")
+	return f, Asking(err, "list", "nodes", "")
 }
 
 // findNamed gets the named nodes and leaves out those without the labels.

@@ -16,8 +16,8 @@ import (
 
 // Resolved is what a Selection selects at one moment.
 type Resolved struct {
-	// Nodes are the nodes that have something to capture, sorted by name; never
-	// empty.
+	// Nodes are the nodes that have something to capture, sorted by name; empty
+	// only after [Selection.ResolveAny].
 	Nodes []Node
 	// Skipped is what was selected but cannot be captured, sorted by target.
 	Skipped []Skipped

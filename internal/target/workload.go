@@ -71,7 +71,7 @@ func (o object) workload(ctx context.Context, client kubernetes.Interface) (type
 // are listed after the pods: a ReplicaSet that owns a listed pod exists by now,
 // even in the middle of a rollout.
 func (o object) replicaSets(ctx context.Context, client kubernetes.Interface, deployment types.UID, selector labels.Selector) ([]types.UID, error) {
-	uids, err := collect(ctx, metav1.ListOptions{LabelSelector: selector.String()},
+	uids, err := Collect(ctx, metav1.ListOptions{LabelSelector: selector.String()},
 		client.AppsV1().ReplicaSets(o.namespace).List,
 		func(page *appsv1.ReplicaSetList) []types.UID {
 			var owned []types.UID
@@ -82,7 +82,7 @@ func (o object) replicaSets(ctx context.Context, client kubernetes.Interface, de
 			}
 			return owned
 		})
-	return uids, asking(err, "list", "replicasets.apps", o.namespace)
+	return uids, Asking(err, "list", "replicasets.apps", o.namespace)
 }
 
 func controlledBy(obj metav1.Object, uid types.UID) bool {
@@ -135,20 +135,21 @@ type job struct {
 
 // activeJobs returns the unfinished Jobs of a CronJob.
 func (o object) activeJobs(ctx context.Context, client kubernetes.Interface, cronJob types.UID) ([]job, error) {
-	jobs, err := collect(ctx, metav1.ListOptions{}, client.BatchV1().Jobs(o.namespace).List,
+	jobs, err := Collect(ctx, metav1.ListOptions{}, client.BatchV1().Jobs(o.namespace).List,
 		func(page *batchv1.JobList) []job {
 			var active []job
 			for i := range page.Items {
-				if j := &page.Items[i]; controlledBy(j, cronJob) && !finished(j) {
+				if j := &page.Items[i]; controlledBy(j, cronJob) && !Finished(j) {
 					active = append(active, job{j.Name, j.UID, j.Spec.Selector})
 				}
 			}
 			return active
 		})
-	return jobs, asking(err, "list", "jobs.batch", o.namespace)
+	return jobs, Asking(err, "list", "jobs.batch", o.namespace)
 }
 
-func finished(j *batchv1.Job) bool {
+// Finished tells whether a Job is complete or has failed.
+func Finished(j *batchv1.Job) bool {
 	return slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool {
 		return (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue
 	})
@@ -182,20 +183,28 @@ func (o object) findService(ctx context.Context, client kubernetes.Interface) (f
 // to, each once.
 func (o object) endpoints(ctx context.Context, client kubernetes.Interface) ([]string, error) {
 	opts := metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: o.name}.String()}
-	names, err := collect(ctx, opts, client.DiscoveryV1().EndpointSlices(o.namespace).List,
+	names, err := Collect(ctx, opts, client.DiscoveryV1().EndpointSlices(o.namespace).List,
 		func(page *discoveryv1.EndpointSliceList) []string {
 			var names []string
-			for _, slice := range page.Items {
-				for _, e := range slice.Endpoints {
-					if ref := e.TargetRef; ref != nil && ref.Kind == "Pod" && ref.Name != "" {
-						names = append(names, ref.Name)
-					}
-				}
+			for i := range page.Items {
+				names = append(names, EndpointPods(&page.Items[i])...)
 			}
 			return names
 		})
 	slices.Sort(names)
-	return slices.Compact(names), asking(err, "list", "endpointslices.discovery.k8s.io", o.namespace)
+	return slices.Compact(names), Asking(err, "list", "endpointslices.discovery.k8s.io", o.namespace)
+}
+
+// EndpointPods returns the names of the pods that an EndpointSlice refers to, in
+// its order. They are in its namespace.
+func EndpointPods(slice *discoveryv1.EndpointSlice) []string {
+	var names []string
+	for i := range slice.Endpoints {
+		if ref := slice.Endpoints[i].TargetRef; ref != nil && ref.Kind == "Pod" && ref.Name != "" {
+			names = append(names, ref.Name)
+		}
+	}
+	return names
 }
 
 // getPods returns the named pods, without those that are gone.
@@ -206,7 +215,7 @@ func getPods(ctx context.Context, client kubernetes.Interface, namespace string,
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return asking(err, "get", "pods", namespace)
+		return Asking(err, "get", "pods", namespace)
 	}))
 	return slices.DeleteFunc(pods, func(c candidate) bool { return c.pod.Name == "" }), err
 }

@@ -29,6 +29,10 @@ const (
 	KindFetched Kind = 11 // Fetched
 	KindFiles   Kind = 12 // Files
 	KindDeleted Kind = 13 // Deleted
+
+	KindSample   Kind = 14 // Sample
+	KindEvents   Kind = 15 // Events
+	KindAttached Kind = 16 // Attached
 )
 
 // Kinds that the command sends.
@@ -49,6 +53,8 @@ const (
 	KindList    Kind = 75 // ListFiles
 	KindDelete  Kind = 76 // DeleteFile
 	KindRecord  Kind = 77 // JSON: the command's part of capture.json, at the latest before KindSeal
+
+	KindTargets Kind = 78 // Targets, to a collector of metrics that is ready
 )
 
 // AppendExtra appends the payload of a KindExtra frame: more bytes of the file

@@ -39,7 +39,10 @@ type Interface struct {
 	LinkType uint16 `json:"linkType"`      // LinkTypeEthernet or LinkTypeRaw
 	MAC      string `json:"mac,omitempty"` // "02:42:ac:11:00:02"
 	MTU      int    `json:"mtu,omitempty"` // bytes
-	Hook     string `json:"hook"`          // "tcx" or "socket"
+	Hook     string `json:"hook"`          // "tcx" or "socket"; of metrics: empty
+	// Uplink is set for an interface of a node whose packets no other of its
+	// interfaces has too: the sum over uplinks counts a packet once.
+	Uplink bool `json:"uplink,omitempty"`
 }
 
 // Ready says that every program is attached and counting, but nothing is sent
@@ -51,6 +54,8 @@ type Ready struct {
 	Failed []TargetError `json:"failed,omitempty"`
 	// Warnings are for the user, a line each.
 	Warnings []string `json:"warnings,omitempty"`
+	// Unsupported are plugins of a MetricsSpec that this node cannot run.
+	Unsupported []PluginError `json:"unsupported,omitempty"`
 }
 
 // TargetError says why one target of a Spec is not captured.

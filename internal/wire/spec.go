@@ -11,6 +11,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -55,6 +56,8 @@ type Spec struct {
 	// Store keeps the packets on the node instead of streaming them. Nil: they
 	// are streamed.
 	Store *StoreSpec `json:"store,omitempty"`
+	// Metrics asks for metrics instead of a capture. Nil: no.
+	Metrics *MetricsSpec `json:"metrics,omitempty"`
 	// Files asks for archives instead of a capture. Nil: no.
 	Files *FilesSpec `json:"files,omitempty"`
 }
@@ -91,6 +94,9 @@ type Target struct {
 	PodUID string `json:"podUID,omitempty"`
 	// Node asks for the node's own interfaces instead of a pod's.
 	Node bool `json:"node,omitempty"`
+	// Addrs are the pod's addresses, for what the node does with its packets. Only
+	// metrics need them.
+	Addrs []netip.Addr `json:"addrs,omitempty"`
 }
 
 // Validate reports the first thing that makes s unusable.
@@ -103,10 +109,15 @@ func (s *Spec) Validate() error {
 	case s.MaxSeconds <= 0:
 		return fmt.Errorf("maximum run time %d s is not positive", s.MaxSeconds)
 	case s.Files != nil:
-		if s.Packets != nil || s.Store != nil {
-			return errors.New("spec asks for files and for packets")
+		if s.Packets != nil || s.Store != nil || s.Metrics != nil {
+			return errors.New("spec asks for files and for something else")
 		}
 		return s.Files.Dir.validate()
+	case s.Metrics != nil:
+		if s.Packets != nil || s.Store != nil {
+			return errors.New("spec asks for metrics and for packets")
+		}
+		return s.Metrics.validate()
 	case s.Packets == nil:
 		return errors.New("spec asks for nothing")
 	}
@@ -124,13 +135,20 @@ func (p *PacketsSpec) validate() error {
 		return fmt.Errorf("snaplen %d is outside %d..%d", p.SnapLen, MinSnapLen, MaxSnapLen)
 	case p.RingBytes < MinRingBytes || p.RingBytes > MaxRingBytes || p.RingBytes&(p.RingBytes-1) != 0:
 		return fmt.Errorf("ring of %d bytes is not a power of two in %d..%d", p.RingBytes, MinRingBytes, MaxRingBytes)
-	case len(p.Targets) == 0 || len(p.Targets) > MaxTargets:
-		return fmt.Errorf("%d targets, want 1 to %d", len(p.Targets), MaxTargets)
+	case len(p.Targets) == 0:
+		return errors.New("0 targets, want at least one")
 	case p.Hook != "" && p.Hook != "tcx" && p.Hook != "socket":
 		return fmt.Errorf("unknown hook %q", p.Hook)
 	}
-	seen := make(map[uint32]bool, len(p.Targets))
-	for _, t := range p.Targets {
+	return validateTargets(p.Targets)
+}
+
+func validateTargets(targets []Target) error {
+	if len(targets) > MaxTargets {
+		return fmt.Errorf("%d targets, want at most %d", len(targets), MaxTargets)
+	}
+	seen := make(map[uint32]bool, len(targets))
+	for _, t := range targets {
 		switch {
 		case seen[t.ID]:
 			return fmt.Errorf("target ID %d is used twice", t.ID)

@@ -10,19 +10,19 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/collectors"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/selecting"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
-	"github.com/kubectl-retina/kubectl-retina/internal/version"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -56,9 +56,6 @@ const createExample = `  # ten seconds of a deployment's traffic
   # every Linux node, at most 10 MB, with a summary for a script
   kubectl retina capture create --node-selectors kubernetes.io/os=linux --max-size 10 -o json`
 
-// Environment variables that stand in for flags.
-const imageVariable = "RETINA_COLLECTOR_IMAGE"
-
 // createOptions are the flags of capture create.
 type createOptions struct {
 	kube    *kube.Flags
@@ -85,10 +82,8 @@ type createOptions struct {
 	output string
 	quiet  bool
 
-	collectorNamespace string
-	image              string
-	pullSecrets        []string
-	hook               string
+	collectors collectors.Flags
+	hook       string
 }
 
 // NewCreate returns the command.
@@ -119,13 +114,7 @@ func NewCreate(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Com
 func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVarP(&o.request.Selector, "selector", "l", "", "pods by label, as in 'app in (a,b),tier!=db'")
-	f.BoolVarP(&o.request.AllNamespaces, "all-namespaces", "A", false, "with -l or --pod-selectors: in all namespaces")
-	f.StringSliceVar(&o.request.PodNames, "pod-names", nil, "pods by name")
-	f.StringVar(&o.request.PodSelectors, "pod-selectors", "", "pods by label, in the namespaces of --namespace-selectors if that is set")
-	f.StringVar(&o.request.NamespaceSelectors, "namespace-selectors", "", "pods of the namespaces with these labels")
-	f.StringSliceVar(&o.request.NodeNames, "node-names", nil, "nodes by name")
-	f.StringVar(&o.request.NodeSelectors, "node-selectors", "", "nodes by label; every Linux node: kubernetes.io/os=linux")
+	selecting.AddTo(f, &o.request)
 
 	f.DurationVar(&o.duration, "duration", time.Minute, "how long to capture; 0 is until Ctrl-C, a day at most")
 	f.Int64Var(&o.maxSizeMB, "max-size", 100, "end before the file is larger, in MB of 1024*1024 bytes; 0 is no limit")
@@ -147,9 +136,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.StringVarP(&o.output, "output", "o", "", "print a summary as json or yaml")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only warnings and errors")
 
-	f.StringVar(&o.collectorNamespace, "collector-namespace", "", "where the collector pods run (default that of the kubeconfig context)")
-	f.StringVar(&o.image, "image", "", "the collectors' image (default $"+imageVariable+", else "+version.CollectorImage()+")")
-	f.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "secrets of the collector namespace to pull the image with")
+	o.collectors.AddTo(f)
 	f.StringVar(&o.hook, "hook", "", "attach by tcx or socket only, to try the fallback for kernels before 6.6")
 	_ = f.MarkHidden("hook")
 }
@@ -216,7 +203,7 @@ func (o *createOptions) check() (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.image, err = collectorImage(o.image); err != nil {
+	if c.image, err = o.collectors.Image(); err != nil {
 		return nil, err
 	}
 	if c.format, err = capture.ParseFormat(o.format); err != nil {
@@ -253,22 +240,6 @@ func (o *createOptions) checkStored() error {
 		return hint.Wrap(errors.New("--no-wait without an end: --duration, --max-size and --packet-count are all 0"), "give one of them")
 	}
 	return o.destinations.Check()
-}
-
-// collectorImage is the image of the flag, of the environment, or our own.
-func collectorImage(flag string) (string, error) {
-	image, origin := flag, "--image"
-	if image == "" {
-		image, origin = os.Getenv(imageVariable), "$"+imageVariable
-	}
-	if image == "" {
-		return version.CollectorImage(), nil
-	}
-	if _, err := name.ParseReference(image); err != nil {
-		return "", hint.Wrap(fmt.Errorf("%s %q is not the name of an image", origin, image),
-			"write it as REGISTRY/REPOSITORY:TAG, the repository in lower case and without blanks")
-	}
-	return image, nil
 }
 
 func isTerminal(w io.Writer) bool {

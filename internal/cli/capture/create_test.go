@@ -14,6 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/collectors"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
@@ -38,7 +39,7 @@ func options(t *testing.T, args ...string) *createOptions {
 }
 
 func TestDefaults(t *testing.T) {
-	t.Setenv(imageVariable, "")
+	t.Setenv(collectors.ImageVariable, "")
 	c, err := options(t, "deploy/web").complete()
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestImageComesFromFlagThenEnvironment(t *testing.T) {
-	t.Setenv(imageVariable, "example.com/from-env:1")
+	t.Setenv(collectors.ImageVariable, "example.com/from-env:1")
 	for want, args := range map[string][]string{
 		"example.com/from-env:1":  {"pod/x"},
 		"example.com/from-flag:1": {"pod/x", "--image", "example.com/from-flag:1"},

@@ -119,16 +119,16 @@ func (o *deleteOptions) run(ctx context.Context, names []string) error {
 		return err
 	}
 	d := &deletion{deleteOptions: o, narrator: newNarrator(o.streams.ErrOut, o.quiet)}
-	defer d.narrator.close()
-	o.helpers.open(&o.existing, d.narrator.status)
+	defer d.narrator.Close()
+	o.helpers.open(&o.existing, d.narrator.Status)
 	if o.deleteRemote {
-		if d.remotes, _, err = resolveRemotes(ctx, &o.existing, &o.places, "d", d.narrator.warn); err != nil {
+		if d.remotes, _, err = resolveRemotes(ctx, &o.existing, &o.places, "d", d.narrator.Warn); err != nil {
 			return exit.With(exit.Usage, err)
 		}
 	}
 	err = d.run(ctx, captures)
 	if closeErr := o.helpers.close(ctx); closeErr != nil {
-		d.narrator.warn("clean up: " + closeErr.Error())
+		d.narrator.Warn("clean up: " + closeErr.Error())
 	}
 	return err
 }
@@ -184,10 +184,10 @@ func (d *deletion) run(ctx context.Context, captures []*inventory.Capture) error
 	for _, c := range captures {
 		if err := d.delete(ctx, c); err != nil {
 			failed++
-			d.narrator.failed(c.Name, fmt.Errorf("capture %s: %w", c.Name, err))
+			d.narrator.Failed(c.Name, fmt.Errorf("capture %s: %w", c.Name, err))
 			continue
 		}
-		d.narrator.close() // the live line, which may be on the same terminal
+		d.narrator.Close() // the live line, which may be on the same terminal
 		if _, err := fmt.Fprintln(d.streams.Out, deletedLine(c)); err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func (d *deletion) delete(ctx context.Context, c *inventory.Capture) error {
 	if err := d.deleteArchives(ctx, c); err != nil {
 		return err
 	}
-	d.narrator.status("deleting " + c.Name)
+	d.narrator.Status("deleting " + c.Name)
 	var errs []error
 	for _, o := range c.Objects() {
 		errs = append(errs, o.Delete(ctx, d.cluster.Client))
@@ -246,13 +246,13 @@ func (d *deletion) deleteArchive(ctx context.Context, c *inventory.Capture, n *i
 	if !archive.IsOf(file, c.Name, n.Name) {
 		return fmt.Errorf("node %s: %q cannot be the archive of this capture", n.Name, n.Archive)
 	}
-	d.narrator.status("deleting " + file)
+	d.narrator.Status("deleting " + file)
 	if remote {
 		at := d.remote(s.Where)
 		if err := at.Delete(ctx, at.Name(file)); err != nil {
 			return err
 		}
-		d.narrator.info(fmt.Sprintf("%s deleted from %s", file, s.Where))
+		d.narrator.Info(fmt.Sprintf("%s deleted from %s", file, s.Where))
 		return nil
 	}
 	dir, storage, ok := directoryOf(n, s)
@@ -262,7 +262,7 @@ func (d *deletion) deleteArchive(ctx context.Context, c *inventory.Capture, n *i
 	if err := d.helpers.on(n.Name, storage).remove(ctx, dir, path.Join(dir.Path, file)); err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
-	d.narrator.info(fmt.Sprintf("%s deleted from %s of node %s", file, s.Where, n.Name))
+	d.narrator.Info(fmt.Sprintf("%s deleted from %s of node %s", file, s.Where, n.Name))
 	return nil
 }
 

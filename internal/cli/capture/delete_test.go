@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/collectors"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
@@ -52,7 +53,7 @@ func TestSeveralAreNotDeletedUnasked(t *testing.T) {
 func TestMistakesOfCommandsAboutCaptures(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
 	flags := kube.NewFlags()
-	t.Setenv(imageVariable, "")
+	t.Setenv(collectors.ImageVariable, "")
 	dir := t.TempDir()
 	for name, test := range map[string]struct {
 		args []string

@@ -135,18 +135,18 @@ func (o *downloadOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	d := &download{downloadOptions: o, name: name, narrator: newNarrator(o.streams.ErrOut, o.quiet)}
-	defer d.narrator.close()
-	o.helpers.open(&o.existing, d.narrator.status)
+	defer d.narrator.Close()
+	o.helpers.open(&o.existing, d.narrator.Status)
 	err := d.run(ctx)
-	d.narrator.status("cleaning up")
+	d.narrator.Status("cleaning up")
 	if d.joined != nil {
 		_ = d.joined.Close(ctx) // it owns nothing
 	}
 	if closeErr := o.helpers.close(ctx); closeErr != nil {
-		d.narrator.warn("clean up: " + closeErr.Error())
+		d.narrator.Warn("clean up: " + closeErr.Error())
 	}
 	if err != nil && ctx.Err() != nil {
-		d.narrator.info("interrupted: the next download goes on from here")
+		d.narrator.Info("interrupted: the next download goes on from here")
 		return exit.With(exit.Interrupted, exit.ErrSilent)
 	}
 	return err
@@ -165,7 +165,7 @@ type download struct {
 }
 
 func (d *download) run(ctx context.Context) error {
-	d.narrator.status("looking for " + d.name)
+	d.narrator.Status("looking for " + d.name)
 	if err := d.plan(ctx); err != nil {
 		return err
 	}

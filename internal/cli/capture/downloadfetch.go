@@ -55,7 +55,7 @@ type origin interface {
 func (d *download) fetchAll(ctx context.Context) error {
 	told := func() {}
 	if slices.ContainsFunc(d.archives, func(w *wanted) bool { return len(w.origins) > 0 }) {
-		told = d.narrator.progress(d.text)
+		told = d.narrator.Progress(d.text)
 	}
 	slots := make(chan struct{}, maxDownloads)
 	var all sync.WaitGroup
@@ -75,7 +75,7 @@ func (d *download) fetchAll(ctx context.Context) error {
 	}
 	for _, w := range d.archives {
 		if w.err != nil {
-			d.narrator.failed(w.node, w.err)
+			d.narrator.Failed(w.node, w.err)
 		}
 	}
 	return nil
@@ -292,7 +292,7 @@ func (d *download) deliver(ctx context.Context, saved []*wanted, whole bool) err
 	}
 	if d.raw {
 		for _, w := range saved {
-			d.narrator.info(fmt.Sprintf("%s (%s)", w.path, humanize.Bytes(uint64(max(0, w.moved.Load())))))
+			d.narrator.Info(fmt.Sprintf("%s (%s)", w.path, humanize.Bytes(uint64(max(0, w.moved.Load())))))
 		}
 		return nil
 	}
@@ -319,7 +319,7 @@ func (d *download) release(ctx context.Context, saved []*wanted) {
 		if w.keeper != nil {
 			all.Go(func() {
 				if err := w.keeper.release(ctx); err != nil {
-					d.narrator.warn("node " + w.node + " keeps its copy for now: " + err.Error())
+					d.narrator.Warn("node " + w.node + " keeps its copy for now: " + err.Error())
 				}
 			})
 		}
@@ -343,7 +343,7 @@ func (d *download) merge(ctx context.Context, saved []*wanted, whole bool) error
 	for i, w := range saved {
 		paths[i] = w.path
 	}
-	d.narrator.status("merging " + plural(len(paths), "archive"))
+	d.narrator.Status("merging " + plural(len(paths), "archive"))
 	result, err := mergeArchives(ctx, d.name, paths, d.output)
 	if errors.Is(err, capture.ErrReaderClosed) {
 		err = nil // the reader had enough, as head(1) does
@@ -362,13 +362,13 @@ func (d *download) merge(ctx context.Context, saved []*wanted, whole bool) error
 	}
 	text := fmt.Sprintf("%s: %s packets from %s, %s lost", d.output.Name(), comma(result.Packets), plural(len(paths), "node"), comma(result.Lost))
 	if !whole {
-		d.narrator.info(fmt.Sprintf("%s; of %d more nodes nothing is here yet: run this again", text, len(d.archives)-len(saved)))
+		d.narrator.Info(fmt.Sprintf("%s; of %d more nodes nothing is here yet: run this again", text, len(d.archives)-len(saved)))
 		return nil
 	}
 	if !result.Complete {
 		text += "; incomplete"
 	}
-	d.narrator.info(text)
+	d.narrator.Info(text)
 	if result.Lost > 0 || !result.Complete {
 		err = exit.With(exit.Partial, exit.ErrSilent)
 	}

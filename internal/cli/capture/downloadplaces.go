@@ -30,7 +30,7 @@ func (d *download) planPlaces(ctx context.Context) error {
 		}
 		return err
 	}
-	stores, resolved, err := resolveRemotes(ctx, &d.existing, &d.places, "rl", d.narrator.warn)
+	stores, resolved, err := resolveRemotes(ctx, &d.existing, &d.places, "rl", d.narrator.Warn)
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
@@ -49,7 +49,7 @@ func (d *download) planPlaces(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil && (len(d.archives) == 0 || ctx.Err() != nil) {
 		return err
 	} else if err != nil {
-		d.narrator.warn(err.Error())
+		d.narrator.Warn(err.Error())
 	}
 	if len(d.archives) == 0 {
 		return hint.Wrap(fmt.Errorf("no archive of capture %q at %s", d.name, strings.Join(where, " and ")), "archives are called NAME-NODE-TIME"+archive.Extension)
@@ -219,7 +219,7 @@ func (d *download) chooseTime() error {
 			return hint.Wrap(fmt.Errorf("no archive of capture %q is of %s", d.name, chosen), "there are: "+strings.Join(times, ", "))
 		}
 	} else if len(times) > 1 {
-		d.narrator.warn(fmt.Sprintf("there are captures of that name from %s: taking the youngest, %s (see --time)", strings.Join(times[:len(times)-1], ", "), chosen))
+		d.narrator.Warn(fmt.Sprintf("there are captures of that name from %s: taking the youngest, %s (see --time)", strings.Join(times[:len(times)-1], ", "), chosen))
 	}
 	d.archives = slices.DeleteFunc(d.archives, func(w *wanted) bool { return stamp(w) != chosen })
 	return nil

@@ -67,7 +67,7 @@ func (d *download) settled(ctx context.Context) (*inventory.Capture, error) {
 		if len(busy) == 0 {
 			return c, nil
 		}
-		d.narrator.status("waiting for nodes that store their archives: " + strings.Join(busy, ", "))
+		d.narrator.Status("waiting for nodes that store their archives: " + strings.Join(busy, ", "))
 		for _, n := range busy {
 			if err := d.awaitNode(ctx, c, n); err != nil {
 				return nil, err
@@ -116,7 +116,7 @@ func (d *download) awaitNode(ctx context.Context, c *inventory.Capture, name str
 // remotes are the stores that the flags name, or the environment; need is what a
 // SAS has to permit.
 func (d *download) remotes(ctx context.Context, need string) ([]store.Store, error) {
-	stores, _, err := resolveRemotes(ctx, &d.existing, &d.places, need, d.narrator.warn)
+	stores, _, err := resolveRemotes(ctx, &d.existing, &d.places, need, d.narrator.Warn)
 	return stores, err
 }
 

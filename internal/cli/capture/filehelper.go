@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/collectors"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
@@ -39,13 +40,13 @@ type helperKey struct {
 }
 
 func (h *helpers) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&h.image, "image", "", "image of the collectors that read nodes' disks and volumes (default $"+imageVariable+", else "+version.CollectorImage()+")")
+	f.StringVar(&h.image, "image", "", "image of the collectors that read nodes' disks and volumes (default $"+collectors.ImageVariable+", else "+version.CollectorImage()+")")
 	f.StringSliceVar(&h.pullSecrets, "image-pull-secret", nil, "secrets of the namespace to pull the image with")
 }
 
 // check settles the image.
 func (h *helpers) check() (err error) {
-	h.image, err = collectorImage(h.image)
+	h.image, err = collectors.Image(h.image)
 	return exit.With(exit.Usage, err)
 }
 

@@ -90,7 +90,7 @@ func (s *storing) reconnect(ctx context.Context, n *nodeRun) error {
 // lastWord looks for what a collector that is gone has left: that it was done, for
 // one, which came too late for its stream.
 func (s *storing) lastWord(ctx context.Context, n *nodeRun, cut error) error {
-	pod, err := s.run.cluster.Client.CoreV1().Pods(s.run.collectorNamespace).Get(ctx, n.session.Pod(), metav1.GetOptions{})
+	pod, err := s.run.cluster.Client.CoreV1().Pods(s.run.collectors.Namespace).Get(ctx, n.session.Pod(), metav1.GetOptions{})
 	if err != nil || len(pod.Status.ContainerStatuses) != 1 || pod.Status.ContainerStatuses[0].State.Terminated == nil {
 		return cut
 	}

@@ -23,7 +23,7 @@ func (s *storing) merge(ctx context.Context) error {
 	if len(paths) == 0 {
 		return errors.Join(r.output.Discard(), os.RemoveAll(r.merging))
 	}
-	r.narrator.status("merging " + plural(len(paths), "archive"))
+	r.narrator.Status("merging " + plural(len(paths), "archive"))
 	result, err := capture.MergeArchives(ctx, paths, r.output, capture.Options{Section: r.section(s.nodes)})
 	if err == nil {
 		for _, source := range result.Sources {

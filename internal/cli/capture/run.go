@@ -76,12 +76,12 @@ func newRun(o *createOptions, c *config) *captureRun {
 // run captures. ctx ends when the user interrupts; whatever happens, nothing
 // stays in the cluster.
 func (r *captureRun) run(ctx context.Context) error {
-	defer r.narrator.close()
+	defer r.narrator.Close()
 	if err := r.prepare(ctx); err != nil {
 		return interrupted(ctx, kube.Explain(err))
 	}
 	err := r.capture(ctx)
-	r.narrator.status("cleaning up")
+	r.narrator.Status("cleaning up")
 	if closeErr := r.sessions.Close(ctx); closeErr != nil {
 		r.warn("clean up: " + closeErr.Error())
 	}
@@ -105,21 +105,21 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.collectorNamespace == "" {
-		r.collectorNamespace = r.cluster.ContextNamespace
+	if r.collectors.Namespace == "" {
+		r.collectors.Namespace = r.cluster.ContextNamespace
 	}
 	if err := r.prepareStorage(ctx); err != nil {
 		return err
 	}
-	r.narrator.status("looking for " + r.config.selection.String())
+	r.narrator.Status("looking for " + r.config.selection.String())
 	// Both ask the API server only, so neither waits for the other.
 	var resolveErr, openErr error
 	var both sync.WaitGroup
 	both.Go(func() { r.resolved, resolveErr = r.config.selection.Resolve(ctx, r.cluster.Client) })
 	both.Go(func() {
 		r.sessions, openErr = session.Open(ctx, session.Config{
-			Client: r.cluster.Client, Executor: executor, Namespace: r.collectorNamespace,
-			Image: r.config.image, PullSecrets: r.pullSecrets, MaxRun: r.lifetime(), Events: r.narrator.starting,
+			Client: r.cluster.Client, Executor: executor, Namespace: r.collectors.Namespace,
+			Image: r.config.image, PullSecrets: r.collectors.PullSecrets, MaxRun: r.lifetime(), Events: r.narrator.Starting,
 			Capture: r.uniqueName, Annotations: r.annotations(), Storage: r.storage,
 		})
 	})
@@ -147,7 +147,7 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 func (r *captureRun) open(ctx context.Context) (*capture.Output, error) {
 	path := r.path()
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		waiting := time.AfterFunc(pipePatience, func() { r.narrator.info("waiting for a reader of " + path) })
+		waiting := time.AfterFunc(pipePatience, func() { r.narrator.Info("waiting for a reader of " + path) })
 		defer waiting.Stop()
 	}
 	return capture.OpenOutput(ctx, path, r.streams.Out, r.config.format)
@@ -202,7 +202,7 @@ func (r *captureRun) warn(text string) {
 	r.warningsMu.Lock()
 	r.warnings = append(r.warnings, text)
 	r.warningsMu.Unlock()
-	r.narrator.warn(text)
+	r.narrator.Warn(text)
 }
 
 // capture starts the collectors, merges what they send, and tells the result.
@@ -241,7 +241,7 @@ func (r *captureRun) capture(ctx context.Context) error {
 	running()
 	if err != nil && result.FileBytes == 0 {
 		if errors.Is(err, capture.ErrReaderClosed) {
-			r.narrator.info(r.output.Name() + ": ended by the reader before it began")
+			r.narrator.Info(r.output.Name() + ": ended by the reader before it began")
 			err = nil
 		}
 		return errors.Join(err, r.output.Discard()) // not even the header
@@ -272,7 +272,7 @@ func (r *captureRun) start(ctx context.Context) []*nodeRun {
 				n.failed = n.session.Ready().Failed
 				r.narrator.ready(n)
 			} else if ctx.Err() == nil {
-				r.narrator.failed(n.plan.node.Name, n.err)
+				r.narrator.Failed(n.plan.node.Name, n.err)
 			}
 		})
 	}

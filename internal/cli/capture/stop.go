@@ -54,7 +54,7 @@ func (s *stopper) start(ctx context.Context, duration time.Duration) {
 func (s *stopper) stop(ctx context.Context) {
 	s.once.Do(func() {
 		close(s.stopped)
-		s.run.narrator.status("finishing")
+		s.run.narrator.Status("finishing")
 		ctx := context.WithoutCancel(ctx)
 		s.each(func(n *nodeRun) {
 			// A stream that cannot be written to is read to its end all the same.

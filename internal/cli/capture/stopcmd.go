@@ -70,7 +70,7 @@ func (o *stopOptions) run(ctx context.Context, names []string) error {
 		}
 	}
 	s := &stopping{existing: &o.existing, noWait: o.noWait, narrator: newNarrator(o.streams.ErrOut, o.quiet)}
-	defer s.narrator.close()
+	defer s.narrator.Close()
 	for _, c := range captures {
 		s.add(c)
 	}
@@ -123,7 +123,7 @@ func (s *stopping) add(c *inventory.Capture) {
 }
 
 func (s *stopping) run(ctx context.Context) error {
-	told := s.narrator.progress(s.text)
+	told := s.narrator.Progress(s.text)
 	var all sync.WaitGroup
 	slots := make(chan struct{}, maxParallel)
 	for _, n := range s.nodes {
@@ -139,7 +139,7 @@ func (s *stopping) run(ctx context.Context) error {
 		_ = run.Close(ctx) // it owns nothing
 	}
 	if ctx.Err() != nil {
-		s.narrator.info("the nodes go on without this command: kubectl retina capture list" + s.elsewhere())
+		s.narrator.Info("the nodes go on without this command: kubectl retina capture list" + s.elsewhere())
 		return exit.With(exit.Interrupted, exit.ErrSilent)
 	}
 	return s.verdict()
@@ -232,7 +232,7 @@ func (s *stopping) verdict() error {
 	for _, n := range s.nodes {
 		if n.err != nil {
 			failed++
-			s.narrator.failed(n.node.Name, n.err)
+			s.narrator.Failed(n.node.Name, n.err)
 			continue
 		}
 		unstored += s.tell(n)
@@ -251,21 +251,21 @@ func (s *stopping) verdict() error {
 func (s *stopping) tell(n *stopNode) (unstored int) {
 	switch n.status.Phase {
 	case "":
-		s.narrator.info(fmt.Sprintf("%s: %s had ended already", n.node.Name, n.capture.Name))
+		s.narrator.Info(fmt.Sprintf("%s: %s had ended already", n.node.Name, n.capture.Name))
 	case wire.PhaseFinishing, wire.PhaseStoring:
-		s.narrator.info(fmt.Sprintf("%s: %s has ended with %s packets, and is being stored", n.node.Name, n.capture.Name, comma(n.status.Packets)))
+		s.narrator.Info(fmt.Sprintf("%s: %s has ended with %s packets, and is being stored", n.node.Name, n.capture.Name, comma(n.status.Packets)))
 		return 0
 	case wire.PhaseDone:
-		s.narrator.info(fmt.Sprintf("%s: %s has ended with %s packets", n.node.Name, n.capture.Name, comma(n.status.Packets)))
+		s.narrator.Info(fmt.Sprintf("%s: %s has ended with %s packets", n.node.Name, n.capture.Name, comma(n.status.Packets)))
 	}
 	for _, one := range n.status.Stores {
 		if one.Done {
-			s.narrator.info(fmt.Sprintf("%s: stored %s (%s) at %s", n.node.Name, one.Name, humanize.Bytes(uint64(max(0, one.Bytes))), one.Where))
+			s.narrator.Info(fmt.Sprintf("%s: stored %s (%s) at %s", n.node.Name, one.Name, humanize.Bytes(uint64(max(0, one.Bytes))), one.Where))
 			continue
 		}
 		if one.Error != "" {
 			unstored++
-			s.narrator.failed(n.node.Name, hint.Wrap(fmt.Errorf("node %s: not stored at %s: %s", n.node.Name, one.Where, one.Error), one.Hint))
+			s.narrator.Failed(n.node.Name, hint.Wrap(fmt.Errorf("node %s: not stored at %s: %s", n.node.Name, one.Where, one.Error), one.Hint))
 		}
 	}
 	if n.status.Phase == wire.PhaseKept {
@@ -273,7 +273,7 @@ func (s *stopping) tell(n *stopNode) (unstored int) {
 		if n.status.KeptUntilNS > 0 {
 			until = " until " + time.Unix(0, n.status.KeptUntilNS).Format(time.TimeOnly)
 		}
-		s.narrator.info(fmt.Sprintf("%s: %s packets (%s) are kept%s: kubectl retina capture download %s%s", n.node.Name, comma(n.status.Packets),
+		s.narrator.Info(fmt.Sprintf("%s: %s packets (%s) are kept%s: kubectl retina capture download %s%s", n.node.Name, comma(n.status.Packets),
 			humanize.Bytes(uint64(max(0, n.status.StagedBytes))), until, n.capture.Name, s.elsewhere()))
 	}
 	return unstored

@@ -15,6 +15,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/narration"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/prompt"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/inventory"
@@ -41,7 +42,7 @@ func (r *captureRun) prepareStorage(ctx context.Context) (err error) {
 	}
 	now := r.now()
 	options := destination.Options{
-		Client: r.cluster.Client, Namespace: r.collectorNamespace, Stdin: r.streams.In, Getenv: os.Getenv,
+		Client: r.cluster.Client, Namespace: r.collectors.Namespace, Stdin: r.streams.In, Getenv: os.Getenv,
 		Now: now, Need: "w", UseEnvironment: r.write == "" && !r.destinations.Any(),
 	}
 	if r.config.duration > 0 {
@@ -100,7 +101,7 @@ func (r *captureRun) annotations() map[string]string {
 	}
 	all := map[string]string{inventory.AnnotationMode: mode, inventory.AnnotationTargets: r.config.selection.String()}
 	if r.config.duration > 0 {
-		all[inventory.AnnotationDuration] = shortDuration(r.config.duration)
+		all[inventory.AnnotationDuration] = narration.Duration(r.config.duration)
 	}
 	if where := r.where(); len(where) > 0 {
 		all[inventory.AnnotationDestinations] = strings.Join(where, ", ")

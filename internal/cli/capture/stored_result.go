@@ -97,7 +97,7 @@ func (s *storing) finish(ctx context.Context, took time.Duration) error {
 	}
 	summary := r.storedSummary(s, took)
 	if r.createOptions.output == "" {
-		r.narrator.info(r.storedHeadline(summary))
+		r.narrator.Info(r.storedHeadline(summary))
 	}
 	if err := errors.Join(mergeErr, r.printSummary(summary)); err != nil {
 		return exit.With(exit.Partial, err)
@@ -114,7 +114,7 @@ func (s *storing) tellNode(n *nodeRun) (failed int) {
 	}
 	for _, one := range status.Stores {
 		if one.Done {
-			r.narrator.info(fmt.Sprintf("%s: stored %s (%s) at %s", n.plan.node.Name, one.Name, humanize.Bytes(uint64(one.Bytes)), one.Where))
+			r.narrator.Info(fmt.Sprintf("%s: stored %s (%s) at %s", n.plan.node.Name, one.Name, humanize.Bytes(uint64(one.Bytes)), one.Where))
 			continue
 		}
 		failed++
@@ -125,10 +125,10 @@ func (s *storing) tellNode(n *nodeRun) (failed int) {
 		if one.Hint != "" {
 			err = hint.Wrap(err, one.Hint)
 		}
-		r.narrator.failed(n.plan.node.Name, err)
+		r.narrator.Failed(n.plan.node.Name, err)
 	}
 	if fetched := s.states[n].fetched; fetched != "" && r.output == nil {
-		r.narrator.info(fmt.Sprintf("%s: saved here instead: %s", n.plan.node.Name, fetched))
+		r.narrator.Info(fmt.Sprintf("%s: saved here instead: %s", n.plan.node.Name, fetched))
 	}
 	return failed
 }

@@ -88,9 +88,9 @@ func (s *storing) attend(ctx context.Context, began time.Time) error {
 		s.begun.Wait()
 		r.narrator.began(r.config.duration)
 	})
-	told := r.narrator.progress(s.text)
+	told := r.narrator.Progress(s.text)
 	interrupted := context.AfterFunc(ctx, func() {
-		r.narrator.status("finishing")
+		r.narrator.Status("finishing")
 		s.stop(keep)
 	})
 	s.each(func(n *nodeRun) error { return s.follow(keep, n) })
@@ -238,7 +238,7 @@ func (s *storing) detach(ctx context.Context, n *nodeRun) error {
 func (s *storing) tellErrors() {
 	for _, n := range s.run.nodes {
 		if n.err != nil && n.session != nil { // else it has been said
-			s.run.narrator.failed(n.plan.node.Name, n.err)
+			s.run.narrator.Failed(n.plan.node.Name, n.err)
 		}
 	}
 }
@@ -254,14 +254,14 @@ func (s *storing) left(nodes []*nodeRun) error {
 	if pods > 0 {
 		from = plural(pods, "pod") + " on " + from
 	}
-	r.narrator.info(fmt.Sprintf("capture %s has begun on %s", r.uniqueName, from))
+	r.narrator.Info(fmt.Sprintf("capture %s has begun on %s", r.uniqueName, from))
 	where := ""
-	if r.collectorNamespace != r.cluster.ContextNamespace {
-		where = " -n " + r.collectorNamespace
+	if r.collectors.Namespace != r.cluster.ContextNamespace {
+		where = " -n " + r.collectors.Namespace
 	}
-	r.narrator.info(fmt.Sprintf("follow it:    kubectl retina capture list%s --watch", where))
-	r.narrator.info(fmt.Sprintf("end it:       kubectl retina capture stop %s%s", r.uniqueName, where))
-	r.narrator.info(fmt.Sprintf("download it:  kubectl retina capture download %s%s", r.uniqueName, where))
+	r.narrator.Info(fmt.Sprintf("follow it:    kubectl retina capture list%s --watch", where))
+	r.narrator.Info(fmt.Sprintf("end it:       kubectl retina capture stop %s%s", r.uniqueName, where))
+	r.narrator.Info(fmt.Sprintf("download it:  kubectl retina capture download %s%s", r.uniqueName, where))
 	if err := r.printSummary(r.storedSummary(s, 0)); err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ type SummaryInterface struct {
 func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputErr error, took time.Duration) error {
 	r.remark(result)
 	if r.createOptions.output == "" {
-		r.narrator.info(r.headline(result, errors.Is(outputErr, capture.ErrReaderClosed)))
+		r.narrator.Info(r.headline(result, errors.Is(outputErr, capture.ErrReaderClosed)))
 	}
 	err := r.printSummary(r.summary(result, took))
 	return r.verdict(ctx, result, errors.Join(outputErr, err))

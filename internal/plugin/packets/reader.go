@@ -11,6 +11,7 @@ import (
 
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/clock"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -36,7 +37,7 @@ type reader struct {
 	snapLen  uint32
 	mu       sync.Mutex // Close waits for a read that nobody waits for any more
 	ring     *ring      // nil after Close
-	clock    wallClock
+	clock    clock.Wall
 	captured []uint64 // by interface ID
 	totals   wire.PacketsHeader
 	counted  int64 // monotonic ns of totals
@@ -68,7 +69,7 @@ func (r *reader) read(buf []byte, interfaces int) ([]byte, error) {
 	if r.ring == nil {
 		return nil, os.ErrClosed
 	}
-	start, err := r.clock.now()
+	start, err := r.clock.Now()
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (r *reader) read(buf []byte, interfaces int) ([]byte, error) {
 		}
 	}
 	header := r.totals
-	header.CompleteNS = complete + r.clock.offset - int64(disorder)
+	header.CompleteNS = complete + r.clock.Offset() - int64(disorder)
 	header.Put(payload)
 	return payload, nil
 }
@@ -120,9 +121,9 @@ func (r *reader) block(payload, sample []byte, interfaces int) ([]byte, int64, e
 		// The kernel keeps an outer tag beside the packet (skb->vlan_tci);
 		// on the wire it was inside, and it counts for the snaplen.
 		capLen := min(record.CapLen, r.snapLen-vlanTagLen)
-		payload = pcapng.AppendEPBVLAN(payload, id, at+r.clock.offset, capLen, record.WireLen, flags, data, record.VlanTpid, record.VlanTci)
+		payload = pcapng.AppendEPBVLAN(payload, id, at+r.clock.Offset(), capLen, record.WireLen, flags, data, record.VlanTpid, record.VlanTci)
 	} else {
-		payload = pcapng.AppendEPB(payload, id, at+r.clock.offset, record.CapLen, record.WireLen, flags, data)
+		payload = pcapng.AppendEPB(payload, id, at+r.clock.Offset(), record.CapLen, record.WireLen, flags, data)
 	}
 	r.captured[id]++
 	return payload, at, nil

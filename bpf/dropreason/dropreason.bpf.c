@@ -1,0 +1,156 @@
+//go:build ignore
+
+// dropreason counts the packets that the kernel throws away, by target, reason,
+// function and addresses.
+//
+// Hook: the tracepoint kfree_skb, as BPF_PROG_TYPE_TRACING (tp_btf, kernel 5.5)
+// or as a raw tracepoint. Its reason came with 5.17, its socket with 6.11; the
+// config says which of them there are. Kernel structures are read by CO-RE.
+#include "packet.bpf.h"
+#include "tables.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+// pod_at returns the target that has an address, or NULL.
+static __always_inline __u32 *pod_at(const __u8 *bytes)
+{
+	return bpf_map_lookup_elem(&scope_addresses, bytes);
+}
+
+// attribute sets target, place and direction. It returns false for a packet that
+// is of no target. A packet from one pod to another on the node counts as the
+// sender's.
+static __always_inline bool attribute(struct packet *p, struct drop_key *key)
+{
+	__u32 *found = bpf_map_lookup_elem(&scope_netns, &p->netns);
+	bool on_node = p->netns == config.host_netns;
+	__u32 *source = NULL, *destination = NULL;
+
+	if (!found)
+		return false;
+	key->target = *found;
+	key->on = on_node ? ON_NODE : ON_POD;
+	if (key->family) {
+		source = pod_at(key->source);
+		destination = pod_at(key->destination);
+	}
+	if (on_node) {
+		if (source) {
+			key->target = *source;
+			key->direction = SCOPE_OUT;
+			return true;
+		}
+		if (destination) {
+			key->target = *destination;
+			key->direction = SCOPE_IN;
+			return true;
+		}
+		if (key->target == SCOPE_NODE)
+			return false;
+	} else {
+		bool from = source && *source == key->target;
+		bool to = destination && *destination == key->target;
+
+		if (from != to) {
+			key->direction = from ? SCOPE_OUT : SCOPE_IN;
+			return true;
+		}
+	}
+	key->direction = direction_of(p, key->family);
+	return true;
+}
+
+static __always_inline bool is_in(__u64 address, int hook)
+{
+	return address > config.hooks[hook].begin && address <= config.hooks[hook].end;
+}
+
+// read_callers finds who called netfilter, which tells the hook. The function that
+// dropped may be netfilter's own, or one that it called.
+static __always_inline void read_callers(void *ctx, struct drop_key *key)
+{
+	__u64 stack[16] = {};
+
+	if (bpf_get_stack(ctx, stack, sizeof(stack), 0) <= 0)
+		return;
+#pragma unroll
+	for (int i = 0; i < 14; i++) {
+		if (is_in(stack[i], 0) || is_in(stack[i], 1)) {
+			key->callers[0] = stack[i + 1];
+			key->callers[1] = stack[i + 2];
+			return;
+		}
+	}
+}
+
+static __always_inline void report(struct drop_key *key)
+{
+	struct scope_event *event = scope_reserve(SCOPE_DROP, key->target);
+
+	if (!event)
+		return;
+	event->function = key->location;
+	event->reason = key->reason;
+	// The distance to netfilter's caller: both are in the kernel's text, less than
+	// 2 GiB apart.
+	if (key->callers[0])
+		event->detail = key->callers[0] - key->location;
+	__builtin_memcpy(event->source, key->source, 16);
+	__builtin_memcpy(event->destination, key->destination, 16);
+	event->source_port = key->source_port;
+	event->destination_port = key->destination_port;
+	event->protocol = key->protocol;
+	event->direction = key->direction;
+	event->family = key->family;
+	bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline bool is_multicast(struct drop_key *key)
+{
+	if (key->family == FAMILY_V6)
+		return key->destination[0] == 0xff;
+	return key->family == FAMILY_V4 && (key->destination[12] & 0xf0) == 0xe0;
+}
+
+static __always_inline int handle(__u64 *ctx)
+{
+	struct drop_key key = {};
+	struct packet p = {};
+
+	key.reason = config.unspecified;
+	if (config.arguments >= 3)
+		key.reason = ctx[2];
+	if (key.reason == config.not_dropped || key.reason == config.consumed || key.reason == config.queue_purge)
+		return 0;
+	if (!scope_is_running())
+		return 0;
+	p.skb = (void *)ctx[0];
+	if (config.arguments >= 4)
+		p.rx_sk = (void *)ctx[3];
+	p.netns = netns_of(p.skb, p.rx_sk);
+	locate(&p);
+	read_tuple(&p, &key);
+	// Multicast that nobody here listens to, as every host gets it.
+	if (key.reason == config.not_specified && is_multicast(&key))
+		return 0;
+	if (!attribute(&p, &key))
+		return 0;
+	key.location = ctx[1];
+	if (key.reason == config.netfilter)
+		read_callers(ctx, &key);
+	count(&key, p.bytes);
+	report(&key);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int dropreason_btf(__u64 *ctx)
+{
+	return handle(ctx);
+}
+
+SEC("raw_tp/kfree_skb")
+int dropreason_raw(__u64 *ctx)
+{
+	return handle(ctx);
+}

@@ -1,0 +1,151 @@
+package retina_test
+
+import (
+	"encoding"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
+	"github.com/kubectl-retina/kubectl-retina/internal/metrics/expect"
+)
+
+func readPage(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestReportIsDocumented compares each type of the report with its section in
+// docs/metrics.md: the same fields, in the same order.
+func TestReportIsDocumented(t *testing.T) {
+	page := readPage(t, "metrics.md")
+	types := map[string]reflect.Type{}
+	collect(reflect.TypeFor[metrics.Report](), types)
+	if len(types) < 15 {
+		t.Fatalf("only %d types were found", len(types))
+	}
+	for name, of := range types {
+		documented, ok := documentedFields(page, name)
+		if fields := ownFields(of); !ok || !slices.Equal(fields, documented) {
+			t.Errorf("docs/metrics.md, section %s (there: %t): fields\n%q, want\n%q", name, ok, documented, fields)
+		}
+	}
+}
+
+// collect finds the structs of a type's JSON, also embedded ones.
+func collect(t reflect.Type, into map[string]reflect.Type) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		collect(t.Elem(), into)
+	case reflect.Struct:
+		if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) || into[t.Name()] != nil {
+			return
+		}
+		into[t.Name()] = t
+		for i := range t.NumField() {
+			collect(t.Field(i).Type, into)
+		}
+	}
+}
+
+// ownFields are the JSON fields of a struct without those of embedded ones.
+func ownFields(t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); !t.Field(i).Anonymous {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// documentedFields are the names in the first column of a section's table.
+func documentedFields(page, section string) ([]string, bool) {
+	_, text, ok := strings.Cut(page, "\n### "+section+"\n")
+	text, _, _ = strings.Cut(text, "\n##")
+	var names []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(text, -1) {
+		names = append(names, row[1])
+	}
+	return names, ok
+}
+
+func TestGrammarIsDocumented(t *testing.T) {
+	if !strings.Contains(readPage(t, "metrics.md"), "```\n"+expect.Grammar+"\n```\n") {
+		t.Error("docs/metrics.md has not the grammar of internal/metrics/expect, word by word")
+	}
+}
+
+func TestNumbersAreDocumented(t *testing.T) {
+	_, text, _ := strings.Cut(readPage(t, "metrics.md"), "\n## Numbers with names\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, column := range metrics.Columns(metrics.ByPod) {
+		unit := strings.Replace(string(column.Unit), "us", "µs", 1)
+		if row := "| `" + column.Name + "` | " + unit + " | "; column.Text == nil && !strings.Contains(text, row) {
+			t.Errorf("docs/metrics.md has no row %s", row)
+		}
+	}
+}
+
+// TestManifestsAreObjects reads the manifests in docs/prometheus.md as the API
+// server would that is strict about fields.
+func TestManifestsAreObjects(t *testing.T) {
+	kinds := map[string]func() any{
+		"Namespace": func() any { return new(corev1.Namespace) }, "ServiceAccount": func() any { return new(corev1.ServiceAccount) },
+		"Role": func() any { return new(rbacv1.Role) }, "RoleBinding": func() any { return new(rbacv1.RoleBinding) },
+		"ClusterRole": func() any { return new(rbacv1.ClusterRole) }, "ClusterRoleBinding": func() any { return new(rbacv1.ClusterRoleBinding) },
+		"Deployment": func() any { return new(appsv1.Deployment) }, "Service": func() any { return new(corev1.Service) },
+	}
+	var found []string
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readPage(t, "prometheus.md"), -1) {
+		for document := range strings.SplitSeq(block[1], "\n---\n") {
+			var meta struct {
+				Kind string `json:"kind"`
+			}
+			if err := yaml.Unmarshal([]byte(document), &meta); err != nil {
+				t.Errorf("%v in\n%s", err, document)
+			}
+			if create := kinds[meta.Kind]; create != nil {
+				found = append(found, meta.Kind)
+				if err := yaml.UnmarshalStrict([]byte(document), create()); err != nil {
+					t.Errorf("%s: %v", meta.Kind, err)
+				}
+			}
+		}
+	}
+	if len(found) != len(kinds) {
+		t.Errorf("objects %q, want one of each of %d kinds", found, len(kinds))
+	}
+}
+
+// TestMetricsInDocsExist looks up each metric's name in the pages.
+func TestMetricsInDocsExist(t *testing.T) {
+	known := map[string]bool{}
+	for _, m := range catalogue(t).Metrics() {
+		for _, series := range m.Series() {
+			known[series] = true
+		}
+	}
+	names := regexp.MustCompile(`networkobservability_[a-z_]*[a-z]\b`).FindAllString(readPage(t, "prometheus.md")+readPage(t, "metrics.md"), -1)
+	if len(names) < 5 {
+		t.Errorf("only %d names were found", len(names))
+	}
+	for _, name := range names {
+		if !known[name] && name != "networkobservability_adv_dns" { // a pattern
+			t.Errorf("%s is in the docs, and not in the catalogue", name)
+		}
+	}
+}

@@ -1,8 +1,0 @@
-//go:build !windows
-
-package capture
-
-import "os"
-
-// takesEscapes reports whether a terminal understands escape sequences.
-func takesEscapes(*os.File) bool { return true }

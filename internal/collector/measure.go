@@ -1,0 +1,296 @@
+//go:build linux
+
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/apiserver"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/dns"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/dropreason"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/linuxutil"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetforward"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetparser"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/tcpretrans"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+// eventInterval is how often events are sent.
+const eventInterval = 200 * time.Millisecond
+
+// A source is a plugin that measures. Its methods are called by one goroutine.
+type source interface {
+	// Attach adds interfaces, before Start or later.
+	Attach([]scope.Interface) error
+	// Detach forgets targets once they have been in one more sample.
+	Detach(targets []uint32)
+	// Start begins to count.
+	Start() error
+	// Sample appends what has changed since the last call.
+	Sample(*wire.Sample) error
+	// Missing is what this node cannot give.
+	Missing() []wire.PluginError
+	Close() error
+}
+
+// openSource opens the plugin of this name.
+func openSource(name string, s *scope.Scope) (source, error) {
+	switch name {
+	case packetforward.Name:
+		return packetforward.Open(s)
+	case dropreason.Name:
+		return dropreason.Open(s)
+	case packetparser.Name:
+		return packetparser.Open(s)
+	case tcpretrans.Name:
+		return tcpretrans.Open(s)
+	case dns.Name:
+		return dns.Open(s)
+	case linuxutil.Name:
+		return linuxutil.Open(s)
+	case apiserver.Name:
+		return apiserver.Open(s)
+	}
+	return nil, fmt.Errorf("this collector has no plugin %q", name)
+}
+
+// metrics is the measuring part of one collector.
+type metrics struct {
+	*run
+	spec    *wire.MetricsSpec
+	scope   *scope.Scope
+	names   []string // of sources
+	sources []source
+	problem []wire.PluginError
+	seq     uint64
+	// quietEvents is the count of suppressed events that was sent last.
+	suppressed uint64
+}
+
+// measure runs plugins until something ends it, and sends the last sample and the
+// End frame.
+func (r *run) measure(ctx context.Context, spec *wire.MetricsSpec) error {
+	m := &metrics{run: r, spec: spec}
+	ready, err := m.open()
+	if err != nil {
+		return errors.Join(err, m.close())
+	}
+	if err = r.send.json(wire.KindReady, ready); err == nil {
+		err = m.execute(ctx)
+	}
+	if errors.Is(err, errUnheard) {
+		return err // others may be stuck in the stream: the end of the process frees all
+	}
+	return errors.Join(err, m.close())
+}
+
+// open loads the plugins and attaches them. A plugin that does not work here is
+// one that the others go on without.
+func (m *metrics) open() (wire.Ready, error) {
+	var err error
+	m.scope, err = scope.New(scope.Options{
+		TableEntries: m.spec.TableEntries, Hook: m.spec.Hook, EventsPerSecond: m.spec.EventsPerSecond, APIServers: m.spec.APIServers,
+	})
+	if err != nil {
+		return wire.Ready{}, err
+	}
+	for _, name := range m.spec.Plugins {
+		s, err := openSource(name, m.scope)
+		if err != nil {
+			m.complain(name, err, false)
+			continue
+		}
+		m.names, m.sources = append(m.names, name), append(m.sources, s)
+	}
+	added, failed, err := m.scope.Add(m.spec.Targets)
+	if err != nil {
+		return wire.Ready{}, err
+	}
+	m.attach(added)
+	for _, s := range m.sources {
+		m.problem = append(m.problem, s.Missing()...)
+	}
+	return wire.Ready{Interfaces: interfaces(added), Failed: failed, Unsupported: m.problem}, nil
+}
+
+// complain notes that a plugin, or a part of it, does not work.
+func (m *metrics) complain(name string, err error, partial bool) {
+	m.problem = append(m.problem, wire.PluginError{Plugin: name, Cause: err.Error(), Hint: hint.Of(err), Partial: partial})
+}
+
+// attach attaches all plugins to new interfaces. An interface that vanishes
+// meanwhile is no error of the plugin's, and its pod's end is reported in another
+// way.
+func (m *metrics) attach(added []scope.Interface) {
+	for i, s := range m.sources {
+		if err := s.Attach(added); err != nil {
+			m.complain(m.names[i], err, true)
+		}
+	}
+}
+
+func interfaces(added []scope.Interface) []wire.Interface {
+	all := make([]wire.Interface, len(added))
+	for n, i := range added {
+		all[n] = wire.Interface{
+			ID: i.ID, Target: i.Target, Name: i.Name, Ifindex: i.Index, LinkType: wire.LinkTypeEthernet,
+			MAC: i.MAC.String(), MTU: i.MTU, Uplink: i.Uplink,
+		}
+		if i.Raw {
+			all[n].LinkType = wire.LinkTypeRaw
+		}
+	}
+	return all
+}
+
+// execute waits for go, measures, and ends in order.
+func (m *metrics) execute(ctx context.Context) error {
+	reason, err := m.wait(ctx, m.commands.start, nil)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		return m.send.end(wire.End{Reason: reason})
+	}
+	if err := m.start(); err != nil {
+		return err
+	}
+	stop, done, failed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(done)
+		if err := m.work(stop); err != nil {
+			failed <- err
+		}
+	}()
+	reason, err = m.wait(ctx, nil, failed)
+	close(stop)
+	if err != nil {
+		return err // the stream may be stuck: wait for nobody
+	}
+	return m.attended(func() error {
+		<-done
+		select {
+		case err := <-failed:
+			return err
+		default:
+		}
+		return m.finish(reason)
+	})
+}
+
+// start begins to count in all plugins at once.
+func (m *metrics) start() error {
+	for i, s := range m.sources {
+		if err := s.Start(); err != nil {
+			return fmt.Errorf("plugin %s: %w", m.names[i], err)
+		}
+	}
+	return m.scope.Run(true)
+}
+
+// work sends samples and events, and changes targets, until stop.
+func (m *metrics) work(stop <-chan struct{}) error {
+	samples := time.NewTicker(m.spec.Interval())
+	defer samples.Stop()
+	events := time.NewTicker(eventInterval)
+	defer events.Stop()
+	if m.spec.EventsPerSecond == 0 {
+		events.Stop()
+	}
+	for {
+		var err error
+		select {
+		case <-stop:
+			return nil
+		case <-samples.C:
+			err = m.sample()
+		case <-events.C:
+			err = m.events()
+		case change := <-m.commands.targets:
+			err = m.change(change)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// finish sends what is left.
+func (m *metrics) finish(reason string) error {
+	if err := m.scope.Run(false); err != nil {
+		return err
+	}
+	if err := m.sample(); err != nil {
+		return err
+	}
+	if m.spec.EventsPerSecond > 0 {
+		if err := m.events(); err != nil {
+			return err
+		}
+	}
+	return m.send.end(wire.End{Reason: reason})
+}
+
+// change makes one change of the targets and answers.
+func (m *metrics) change(change wire.Targets) error {
+	if len(change.Remove) > 0 {
+		// Once more, for what they have done since the last sample.
+		if err := m.sample(); err != nil {
+			return err
+		}
+		for _, s := range m.sources {
+			s.Detach(change.Remove)
+		}
+		if err := m.scope.Remove(change.Remove); err != nil {
+			return err
+		}
+	}
+	added, failed, err := m.scope.Add(change.Add)
+	if err != nil {
+		return err
+	}
+	m.attach(added)
+	return m.send.json(wire.KindAttached, wire.Attached{Interfaces: interfaces(added), Failed: failed})
+}
+
+// sample asks all plugins and sends what they say.
+func (m *metrics) sample() error {
+	m.seq++
+	s := wire.Sample{Seq: m.seq, TimeNS: time.Now().UnixNano()}
+	for i, source := range m.sources {
+		if err := source.Sample(&s); err != nil {
+			return fmt.Errorf("plugin %s: %w", m.names[i], err)
+		}
+	}
+	return sendSample(m.send, s)
+}
+
+// events sends what has been reported since the last time, if anything.
+func (m *metrics) events() error {
+	taken, err := m.scope.TakeEvents()
+	if err != nil {
+		return err
+	}
+	if len(taken.Events) == 0 && taken.Suppressed == m.suppressed {
+		return nil
+	}
+	m.suppressed = taken.Suppressed
+	return m.send.json(wire.KindEvents, taken)
+}
+
+// close closes the plugins and then what they share.
+func (m *metrics) close() error {
+	var errs []error
+	for i := len(m.sources) - 1; i >= 0; i-- {
+		errs = append(errs, m.sources[i].Close())
+	}
+	if m.scope != nil {
+		errs = append(errs, m.scope.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,472 @@
+//go:build linux && !unit
+
+package dns
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
+	"github.com/kubectl-retina/kubectl-retina/internal/vethtest"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+var hooks = []string{"tcx", "socket"}
+
+// delay is how long the server needs for names that begin with "slow".
+const delay = 100 * time.Millisecond
+
+// world is a pod whose peer is a DNS server, a scope and the plugin.
+type world struct {
+	*testing.T
+	pod    *vethtest.Pod
+	scope  *scope.Scope
+	plugin *Plugin
+	known  map[string]wire.DNSSample // by role, protocol, server, name and type
+	lost   map[string]uint64
+}
+
+func newWorld(t *testing.T, o scope.Options, ringBytes uint32) *world {
+	t.Helper()
+	w := &world{T: t, pod: vethtest.NewPod(t), known: map[string]wire.DNSSample{}, lost: map[string]uint64{}}
+	serve(t, w.pod.Peer, "192.0.2.2:53")
+	serve(t, w.pod.Peer, "[2001:db8::2]:53")
+	if o.TableEntries == 0 {
+		o.TableEntries = 1024
+	}
+	var err error
+	w.scope, err = scope.New(o)
+	must(t, err)
+	t.Cleanup(func() { w.scope.Close() })
+	w.plugin, err = open(w.scope, ringBytes)
+	must(t, err)
+	t.Cleanup(func() { must(t, w.plugin.Close()) })
+	w.add(1, w.pod)
+	return w
+}
+
+func (w *world) add(id uint32, pod *vethtest.Pod) {
+	w.Helper()
+	added, failed, err := w.scope.Add([]wire.Target{{ID: id, Name: "pod test/" + pod.UID, PodUID: pod.UID}})
+	must(w, err)
+	if len(failed) > 0 {
+		w.Fatalf("not added: %+v", failed)
+	}
+	must(w, w.plugin.Attach(added))
+}
+
+func (w *world) start() {
+	w.Helper()
+	must(w, w.plugin.Start())
+	must(w, w.scope.Run(true))
+}
+
+// sample returns how many entries have changed.
+func (w *world) sample() int {
+	w.Helper()
+	var s wire.Sample
+	must(w, w.plugin.Sample(&s))
+	for _, e := range s.DNS {
+		w.known[fmt.Sprintf("%d %s %d %s %s %s", e.Target, e.Role, e.Protocol, e.Server, e.Name, e.Type)] = e
+	}
+	for _, l := range s.Lost {
+		w.lost[l.What] = l.Count
+	}
+	return len(s.DNS)
+}
+
+// expect compares one entry, without its latency.
+func (w *world) expect(key string, queries, responses, timeouts uint64, codes map[string]uint64) {
+	w.Helper()
+	e, ok := w.known[key]
+	if !ok {
+		w.Errorf("nothing about %q, but %v", key, w.known)
+		return
+	}
+	if e.Queries != queries || e.Responses != responses || e.Timeouts != timeouts || fmt.Sprint(e.Codes) != fmt.Sprint(codes) {
+		w.Errorf("%s: %d queries, %d responses, %d timeouts, %v; want %d, %d, %d, %v", key, e.Queries, e.Responses, e.Timeouts, e.Codes, queries, responses, timeouts, codes)
+	}
+}
+
+// serve answers queries by UDP and TCP: names that begin with "nx" do not exist,
+// those that begin with "slow" take their time, "lost" has no answer.
+func serve(t *testing.T, ns *hostns.Netns, at string) {
+	t.Helper()
+	var packets net.PacketConn
+	var listener net.Listener
+	must(t, ns.Do(func() (err error) {
+		if packets, err = net.ListenPacket("udp", at); err == nil {
+			listener, err = net.Listen("tcp", at)
+		}
+		return err
+	}))
+	var running sync.WaitGroup
+	t.Cleanup(func() { packets.Close(); listener.Close(); running.Wait() })
+	running.Go(func() {
+		b := make([]byte, 4096)
+		for {
+			n, from, err := packets.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if answer := respond(b[:n]); answer != nil {
+				_, _ = packets.WriteTo(answer, from)
+			}
+		}
+	})
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { serveTCP(conn) })
+		}
+	})
+}
+
+func serveTCP(conn net.Conn) {
+	defer conn.Close()
+	for {
+		query, err := readFramed(conn)
+		if err != nil {
+			return
+		}
+		if answer := respond(query); answer != nil {
+			_, _ = conn.Write(framed(answer))
+		}
+	}
+}
+
+func readFramed(r io.Reader) ([]byte, error) {
+	length := make([]byte, 2)
+	if _, err := io.ReadFull(r, length); err != nil {
+		return nil, err
+	}
+	b := make([]byte, binary.BigEndian.Uint16(length))
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
+
+func respond(query []byte) []byte {
+	var m dnsmessage.Message
+	if err := m.Unpack(query); err != nil || len(m.Questions) == 0 {
+		return nil
+	}
+	m.Response, m.Additionals = true, nil
+	switch name := strings.ToLower(m.Questions[0].Name.String()); {
+	case strings.HasPrefix(name, "nx"):
+		m.RCode = dnsmessage.RCodeNameError
+	case strings.HasPrefix(name, "lost"):
+		return nil
+	case strings.HasPrefix(name, "slow"):
+		time.Sleep(delay)
+	}
+	answer, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return answer
+}
+
+// client is a socket of the pod, or of another netns.
+func (w *world) client(network, to string) net.Conn {
+	w.Helper()
+	var conn net.Conn
+	must(w, w.pod.Netns.Do(func() (err error) {
+		conn, err = net.Dial(network, to)
+		return err
+	}))
+	w.Cleanup(func() { conn.Close() })
+	must(w, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	return conn
+}
+
+// ask sends a query and waits for its answer, but not for that to a name that is lost.
+func (w *world) ask(conn net.Conn, id uint16, name string, typ dnsmessage.Type) {
+	w.Helper()
+	query := build(w, id, false, name+".", typ, 0)
+	tcp := conn.RemoteAddr().Network() == "tcp"
+	if tcp {
+		query = framed(query)
+	}
+	_, err := conn.Write(query)
+	must(w, err)
+	if strings.HasPrefix(name, "lost") {
+		return
+	}
+	answer := make([]byte, 4096)
+	if tcp {
+		_, err = readFramed(conn)
+	} else {
+		_, err = conn.Read(answer)
+	}
+	must(w, err)
+}
+
+func TestCountsExactly(t *testing.T) {
+	for _, hook := range hooks {
+		t.Run(hook, func(t *testing.T) {
+			w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
+			four, six := w.client("udp", "192.0.2.2:53"), w.client("udp", "[2001:db8::2]:53")
+			tcp, tcp6 := w.client("tcp", "192.0.2.2:53"), w.client("tcp", "[2001:db8::2]:53")
+			w.ask(four, 1, "before.go", dnsmessage.TypeA)
+			w.start()
+			for i := range uint16(100) {
+				w.ask(four, i, "web.example", dnsmessage.TypeA)
+				w.ask(six, i, "web.example", dnsmessage.TypeAAAA)
+			}
+			for i := range uint16(10) {
+				w.ask(four, i, "NX.example", dnsmessage.TypeA)
+				w.ask(tcp, i, "tcp.example", dnsmessage.TypeTXT)
+				w.ask(tcp6, i, "nx.tcp.example", dnsmessage.TypeMX)
+			}
+			w.ask(four, 7, strings.TrimSuffix(longName(), "."), dnsmessage.Type(65))
+			w.sample()
+			w.expect("1 client 17 192.0.2.2:53 web.example A", 100, 100, 0, map[string]uint64{"NOERROR": 100})
+			w.expect("1 client 17 [2001:db8::2]:53 web.example AAAA", 100, 100, 0, map[string]uint64{"NOERROR": 100})
+			w.expect("1 client 17 192.0.2.2:53 nx.example A", 10, 10, 0, map[string]uint64{"NXDOMAIN": 10})
+			w.expect("1 client 6 192.0.2.2:53 tcp.example TXT", 10, 10, 0, map[string]uint64{"NOERROR": 10})
+			w.expect("1 client 6 [2001:db8::2]:53 nx.tcp.example MX", 10, 10, 0, map[string]uint64{"NXDOMAIN": 10})
+			w.expect("1 client 17 192.0.2.2:53 "+strings.TrimSuffix(longName(), ".")+" HTTPS", 1, 1, 0, map[string]uint64{"NOERROR": 1})
+			if len(w.known) != 6 || len(w.lost) != 0 {
+				t.Errorf("known are %v, lost %v; want 6 names and nothing lost", w.known, w.lost)
+			}
+			for key, e := range w.known {
+				var times uint64
+				for _, n := range e.Latency.Buckets {
+					times += n
+				}
+				if times != e.Responses {
+					t.Errorf("%s: %d latencies of %d responses", key, times, e.Responses)
+				}
+			}
+			if n := w.sample(); n != 0 {
+				t.Errorf("nothing has happened, and %d entries have changed", n)
+			}
+		})
+	}
+}
+
+// A pod that is asked is a server; what it needs is its latency.
+func TestServer(t *testing.T) {
+	for _, hook := range hooks {
+		t.Run(hook, func(t *testing.T) {
+			w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
+			serve(t, w.pod.Netns, "192.0.2.1:53")
+			w.start()
+			var conn net.Conn
+			must(t, w.pod.Peer.Do(func() (err error) {
+				conn, err = net.Dial("udp", "192.0.2.1:53")
+				return err
+			}))
+			defer conn.Close()
+			begin := time.Now()
+			w.ask(conn, 1, "slow.example", dnsmessage.TypeA)
+			w.checkLatency("1 server 17 192.0.2.1:53 slow.example A", time.Since(begin))
+		})
+	}
+}
+
+// checkLatency expects one exchange, of the server's delay at least and what the
+// asker has waited at most.
+func (w *world) checkLatency(key string, waited time.Duration) {
+	w.Helper()
+	w.sample()
+	w.expect(key, 1, 1, 0, map[string]uint64{"NOERROR": 1})
+	if us := time.Duration(w.known[key].Latency.Sum) * time.Microsecond; us < delay || us > waited {
+		w.Errorf("latency is %v, want from %v to %v", us, delay, waited)
+	}
+}
+
+func TestLatency(t *testing.T) {
+	for _, hook := range hooks {
+		t.Run(hook, func(t *testing.T) {
+			w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
+			w.start()
+			for network, protocol := range map[string]int{"udp": 17, "tcp": 6} {
+				conn := w.client(network, "192.0.2.2:53")
+				begin := time.Now()
+				w.ask(conn, 1, "slow.example", dnsmessage.TypeA)
+				w.checkLatency(fmt.Sprintf("1 client %d 192.0.2.2:53 slow.example A", protocol), time.Since(begin))
+			}
+		})
+	}
+}
+
+func TestTimeoutsAndEvents(t *testing.T) {
+	w := newWorld(t, scope.Options{EventsPerSecond: 100}, ringBytes)
+	w.start()
+	begin := time.Now()
+	udp, tcp := w.client("udp", "192.0.2.2:53"), w.client("tcp", "192.0.2.2:53")
+	w.ask(udp, 1, "lost.example", dnsmessage.TypeA)
+	w.ask(udp, 1, "lost.example", dnsmessage.TypeA) // as a resolver repeats it
+	w.ask(tcp, 2, "lost.example", dnsmessage.TypeA)
+	w.ask(udp, 3, "nx.example", dnsmessage.TypeAAAA)
+	w.sample()
+	w.expect("1 client 17 192.0.2.2:53 lost.example A", 2, 0, 0, nil)
+	udpKey, tcpKey := "1 client 17 192.0.2.2:53 lost.example A", "1 client 6 192.0.2.2:53 lost.example A"
+	for w.known[udpKey].Timeouts < 2 || w.known[tcpKey].Timeouts < 1 {
+		if time.Since(begin) > 20*time.Second {
+			t.Fatalf("after 20 s: %+v", w.known)
+		}
+		time.Sleep(50 * time.Millisecond)
+		w.sample()
+	}
+	if took := time.Since(begin); took < 5*time.Second {
+		t.Errorf("timeouts after %v", took)
+	}
+	w.expect(udpKey, 2, 0, 2, nil)
+	w.expect(tcpKey, 1, 0, 1, nil)
+	events, err := w.scope.TakeEvents()
+	must(t, err)
+	got := map[string]int{}
+	for _, e := range events.Events {
+		got[e.Reason+" "+e.Detail]++
+		if e.Kind != wire.EventDNS || e.Target != 1 || e.Destination != netip.MustParseAddrPort("192.0.2.2:53") || time.Since(time.Unix(0, e.TimeNS)) > time.Minute {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if want := map[string]int{"timeout A lost.example": 3, "NXDOMAIN AAAA nx.example": 1}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+}
+
+// Queries in packets of unusual form, written by hand.
+func TestPacketForms(t *testing.T) {
+	udp := &layers.UDP{SrcPort: 4001, DstPort: 53}
+	ip4 := layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{192, 0, 2, 1}, DstIP: net.IP{192, 0, 2, 2}}
+	ip6 := layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: net.ParseIP("2001:db8::1"), DstIP: net.ParseIP("2001:db8::2")}
+	options, first, later, extended := ip4, ip4, ip4, ip6
+	options.Options = []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}} // router alert
+	first.Flags, later.FragOffset = layers.IPv4MoreFragments, 3
+	extended.NextHeader = layers.IPProtocolIPv6Destination
+	chain := gopacket.Payload{44, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 9} // options, then an atomic fragment
+	tests := []struct {
+		name string
+		want uint64
+		ip   []gopacket.SerializableLayer
+	}{
+		{"options", 1, []gopacket.SerializableLayer{&options}},
+		{"first fragment", 1, []gopacket.SerializableLayer{&first}},
+		{"later fragment", 0, []gopacket.SerializableLayer{&later}},
+		{"extension headers", 1, []gopacket.SerializableLayer{&extended, chain}},
+		{"cut", 0, []gopacket.SerializableLayer{&ip4}},
+	}
+	for _, hook := range hooks {
+		w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
+		w.start()
+		for _, test := range tests {
+			name := strings.ReplaceAll(test.name, " ", "-")
+			query := build(t, 1, false, name+".", dnsmessage.TypeA, 0)
+			if test.name == "cut" {
+				query = query[:20]
+			}
+			vethtest.SendRaw(t, w.pod.Netns, frame(t, append(test.ip, udp, gopacket.Payload(query))...))
+			w.sample()
+			server := "192.0.2.2:53"
+			if test.name == "extension headers" {
+				server = "[2001:db8::2]:53"
+			}
+			if got := w.known["1 client 17 "+server+" "+name+" A"].Queries; got != test.want {
+				t.Errorf("%s, %s: %d queries, want %d", hook, test.name, got, test.want)
+			}
+		}
+		if w.lost["messages: malformed"] != 1 {
+			t.Errorf("%s: lost %v, want one malformed message", hook, w.lost)
+		}
+	}
+}
+
+func frame(t *testing.T, parts ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
+	if _, six := parts[0].(*layers.IPv6); six {
+		eth.EthernetType = layers.EthernetTypeIPv6
+	}
+	b := gopacket.NewSerializeBuffer()
+	must(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true}, append([]gopacket.SerializableLayer{eth}, parts...)...))
+	return b.Bytes()
+}
+
+// What finds the ring or the table full is counted.
+func TestOverflow(t *testing.T) {
+	for _, hook := range hooks {
+		t.Run(hook, func(t *testing.T) {
+			w := newWorld(t, scope.Options{Hook: hook, TableEntries: 64}, 4096)
+			w.start()
+			conn := w.client("udp", "192.0.2.2:53")
+			busy, free := make(chan bool), make(chan bool)
+			go w.plugin.reader.sync(func(*decoder) { busy <- true; <-free })
+			<-busy
+			const sent = 300
+			for i := range uint16(sent) {
+				w.ask(conn, i, "lost.example", dnsmessage.TypeA)
+			}
+			close(free)
+			w.sample()
+			full, counted := w.lost["messages: ring full"], w.known["1 client 17 192.0.2.2:53 lost.example A"].Queries
+			if full == 0 || counted == 0 || full+counted != sent {
+				t.Errorf("%d messages found the ring full, %d were counted; want %d together", full, counted, sent)
+			}
+			for i := range uint16(100) {
+				w.ask(conn, i, fmt.Sprintf("n%d.example", i), dnsmessage.TypeA)
+				w.sample()
+			}
+			folded := w.known["1 client 17 192.0.2.2:53  A"]
+			if folded.Queries != 100-63 || w.lost["names: table full"] < 100-63 {
+				t.Errorf("%+v for names without room, lost %v; want 37 of 100 queries", folded, w.lost)
+			}
+		})
+	}
+}
+
+func TestPodThatEnds(t *testing.T) {
+	w := newWorld(t, scope.Options{}, ringBytes)
+	other := vethtest.NewPod(t)
+	w.add(2, other)
+	w.start()
+	conn := w.client("udp", "192.0.2.2:53")
+	w.ask(conn, 1, "web.example", dnsmessage.TypeA)
+	w.plugin.Detach([]uint32{1})
+	must(t, w.scope.Remove([]uint32{1}))
+	w.sample()
+	w.expect("1 client 17 192.0.2.2:53 web.example A", 1, 1, 0, map[string]uint64{"NOERROR": 1})
+	w.ask(conn, 2, "web.example", dnsmessage.TypeA)
+	if n := w.sample(); n != 0 {
+		t.Errorf("after the pod has gone %d entries have changed", n)
+	}
+	out := vethtest.UDP(t, other.Netns, "192.0.2.1:4001", "192.0.2.2:53")
+	_, err := out.Write(build(t, 1, false, "lost.example.", dnsmessage.TypeA, 0))
+	must(t, err)
+	if n := w.sample(); n != 1 {
+		t.Errorf("%d entries have changed, want that of the other pod", n)
+	}
+	w.expect("2 client 17 192.0.2.2:53 lost.example A", 1, 0, 0, nil)
+}
+
+// A reader that has ended says so each time, and nobody waits for it.
+func TestClosedReader(t *testing.T) {
+	w := newWorld(t, scope.Options{}, ringBytes)
+	w.start()
+	must(t, w.plugin.reader.Close())
+	for range 3 {
+		if err := w.plugin.Sample(&wire.Sample{}); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("a sample of a closed ring: %v", err)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+//go:build linux
+
+// Package dropreason counts the packets that the node's kernel throws away, with
+// the kernel's own reason: the program in bpf/dropreason sees each of them. It adds
+// what Cilium's programs drop, which the kernel does not see as drops.
+package dropreason
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	bpf "github.com/kubectl-retina/kubectl-retina/bpf/dropreason"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+// Name is the plugin's name in plugins.yaml.
+const Name = "dropreason"
+
+// A Plugin counts drops from Start to Close.
+type Plugin struct {
+	scope   *scope.Scope
+	maps    bpf.DropreasonMaps
+	program *ebpf.Program
+	link    link.Link
+	reasons *reasons // numbers only: for names ask names
+	names   *names
+	table   *table
+	cilium  *cilium // nil where there is none
+	missing []wire.PluginError
+
+	interrupted lossCounter // of the program
+	lost        [lossKinds]uint64
+}
+
+// options are what tests do differently.
+type options struct {
+	bpffs     string // the node's BPF file system
+	raw       bool   // use the raw tracepoint
+	arguments uint32 // use no more of the tracepoint's; 0: all
+}
+
+// Open loads the program and attaches it. An error means that this node cannot
+// count drops at all. The caller closes the Plugin before s.
+func Open(s *scope.Scope) (*Plugin, error) {
+	// PID 1 is the node's: a collector sees the node's processes.
+	return open(s, options{bpffs: "/proc/1/root/sys/fs/bpf"})
+}
+
+func open(s *scope.Scope, o options) (*Plugin, error) {
+	if o.arguments == 0 {
+		o.arguments = allArguments
+	}
+	reasons, err := readReasons(o.arguments)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{scope: s, reasons: reasons, names: &names{reasons: reasons, symbols: &symbols{}}}
+	p.readNames()
+	err = p.attach(true)
+	if err != nil || o.raw {
+		// A kernel may refuse tracing with types and allow it without.
+		if raw := p.attach(false); raw != nil {
+			return nil, errors.Join(err, raw)
+		}
+	}
+	p.table = newTable(&p.maps, int(s.Options().TableEntries), p.names.resolve)
+	if p.cilium, err = openCilium(o.bpffs); err != nil {
+		p.lack(err)
+	}
+	s.Describe(scope.KindDrop, p.describe)
+	return p, nil
+}
+
+// attach loads and attaches the program, with the kernel's types or without,
+// instead of the one that there is.
+func (p *Plugin) attach(types bool) error {
+	if err := p.detach(); err != nil {
+		return err
+	}
+	spec, err := p.spec()
+	if err != nil {
+		return err
+	}
+	if types {
+		objects := struct {
+			bpf.DropreasonMaps
+			Program *ebpf.Program `ebpf:"dropreason_btf"`
+		}{}
+		if err := p.scope.Load(spec, &objects); err != nil {
+			return err
+		}
+		p.maps, p.program = objects.DropreasonMaps, objects.Program
+		p.link, err = link.AttachTracing(link.TracingOptions{Program: p.program})
+	} else {
+		objects := struct {
+			bpf.DropreasonMaps
+			Program *ebpf.Program `ebpf:"dropreason_raw"`
+		}{}
+		if err := p.scope.Load(spec, &objects); err != nil {
+			return err
+		}
+		p.maps, p.program = objects.DropreasonMaps, objects.Program
+		p.link, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: "kfree_skb", Program: p.program})
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("attach to tracepoint kfree_skb: %w", err), p.detach())
+	}
+	return nil
+}
+
+// spec is the program as this node needs it.
+func (p *Plugin) spec() (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadDropreason()
+	if err != nil {
+		return nil, fmt.Errorf("read BPF object: %w", err)
+	}
+	entries := p.scope.Options().TableEntries
+	spec.Maps[bpf.DropreasonMapDropsEven].MaxEntries = entries
+	spec.Maps[bpf.DropreasonMapDropsOdd].MaxEntries = entries
+	config := bpf.DropreasonDropConfig{
+		HostNetns: p.scope.Host().Ino, Arguments: p.reasons.arguments,
+		NotDropped: p.reasons.notDropped, Consumed: p.reasons.consumed,
+		Netfilter: p.reasons.netfilter, Unspecified: p.reasons.unspecified,
+		QueuePurge: p.reasons.queuePurge, NotSpecified: p.reasons.notSpecified,
+	}
+	for i, function := range []string{"nf_hook_slow", "nf_hook_slow_list"} {
+		config.Hooks[i].Begin, config.Hooks[i].End = p.names.symbols.codeOf(function)
+	}
+	if err := spec.Variables["config"].Set(config); err != nil {
+		return nil, fmt.Errorf("set BPF config: %w", err)
+	}
+	return spec, nil
+}
+
+func (p *Plugin) detach() error {
+	if p.program == nil {
+		return nil
+	}
+	var errs []error
+	if p.link != nil {
+		errs = append(errs, p.link.Close())
+	}
+	errs = append(errs, p.program.Close(), p.maps.Close())
+	p.link, p.program, p.maps = nil, nil, bpf.DropreasonMaps{}
+	return errors.Join(errs...)
+}
+
+// Attach has nothing to do: the tracepoint is the whole kernel's, and scope
+// knows the targets.
+func (p *Plugin) Attach([]scope.Interface) error { return nil }
+
+// Detach forgets targets after the next Sample.
+func (p *Plugin) Detach(targets []uint32) {
+	for _, target := range targets {
+		p.table.leaving[target] = true
+	}
+}
+
+// Start makes everything count from here.
+func (p *Plugin) Start() error {
+	p.interrupted.start(p.program)
+	if p.cilium != nil {
+		return p.cilium.start()
+	}
+	return nil
+}
+
+// readNames notes what this kernel does not name.
+func (p *Plugin) readNames() {
+	switch {
+	case p.reasons.arguments < 3:
+		p.lack(hint.Wrap(errors.New("the kernel tells no reasons: every packet that it frees counts as "+notSpecified),
+			"reasons need Linux 5.17 or later"))
+	case p.reasons.arguments < 4:
+		p.lack(hint.Wrap(errors.New("drops of packets that wait in a TCP socket's queue may be missing"),
+			"the kernel tells their socket since Linux 6.11"))
+	}
+	symbols, err := readSymbols()
+	if err == nil && len(symbols.addresses) == 0 {
+		err = errors.New("the kernel hides its symbols")
+	}
+	if err != nil {
+		p.lack(hint.Wrap(fmt.Errorf("functions and netfilter hooks of drops are unknown: %w", err),
+			"set kernel.kptr_restrict to 0 or 1 on the node"))
+		return
+	}
+	p.names.symbols = symbols
+}
+
+func (p *Plugin) lack(err error) {
+	p.missing = append(p.missing, wire.PluginError{Plugin: Name, Cause: err.Error(), Hint: hint.Of(err), Partial: true})
+}
+
+// Missing tells what this node cannot give, now that scope has its targets.
+func (p *Plugin) Missing() []wire.PluginError {
+	missing := slices.Clone(p.missing)
+	if _, ok := p.nodeTarget(); !ok && p.cilium != nil {
+		missing = append(missing, wire.PluginError{
+			Plugin: Name, Partial: true,
+			Cause: "Cilium counts its drops per node, not per pod, and the node is no target",
+			Hint:  "add node/NAME to see them",
+		})
+	}
+	return missing
+}
+
+// nodeTarget is the target that stands for the node.
+func (p *Plugin) nodeTarget() (id uint32, ok bool) {
+	for _, target := range p.scope.Targets() {
+		if target.Node {
+			return target.ID, true
+		}
+	}
+	return 0, false
+}
+
+// Close detaches and frees everything.
+func (p *Plugin) Close() error {
+	err := p.detach()
+	if p.cilium != nil {
+		err = errors.Join(err, p.cilium.Close())
+	}
+	return err
+}
