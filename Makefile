@@ -21,7 +21,7 @@ os   = $(word 3,$(subst -, ,$(basename $(@F))))
 arch = $(word 4,$(subst -, ,$(basename $(@F))))
 
 # The packages below the cluster that have tests for root or tshark: those in files with the build constraint !unit.
-root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:build .*!unit' bpf cmd internal)))
+root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:build .*!unit' bpf cmd internal e2e/internal/prometheus)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

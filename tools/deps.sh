@@ -6,7 +6,7 @@ set -eu
 
 packages="
 tshark wireshark-common tcpdump
-iproute2
+iproute2 prometheus tmux
 "
 
 missing=""
@@ -31,3 +31,7 @@ apt="apt-get -qq -o DPkg::Lock::Timeout=300"
 $apt update
 # shellcheck disable=SC2086 # a list of words
 $apt install -y --no-install-recommends $missing >/dev/null
+# The tests start a Prometheus of their own; Debian's is a service that listens.
+case " $missing " in *" prometheus "*)
+	if command -v systemctl >/dev/null; then systemctl disable --now prometheus >/dev/null 2>&1 || true; fi ;;
+esac

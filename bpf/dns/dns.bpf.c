@@ -25,12 +25,14 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 #define DNS_PORT 53
 #define MAX_COPY 65536 // no message is longer
+// More IPv6 extension headers than nearly anybody sends: the verifier's work, for each
+// interface, grows with the third power of this.
 #define MAX_EXTENSIONS 4
 
 struct dns_config {
 	__u32 target;
 	__u32 wake_bytes; // unread bytes in the ring that are worth waking the reader
-	__u8 raw;	  // packets begin with the IP header: no Ethernet header
+	__u8 raw; // packets begin with the IP header: no Ethernet header
 	__u8 pad[3];
 };
 
@@ -38,8 +40,7 @@ volatile const struct dns_config config = {};
 
 enum dns_flags {
 	DNS_SYN = 1,
-	DNS_END = 2,	  // FIN or RST
-	DNS_FRAGMENT = 4, // the first fragment of a datagram: the rest is not here
+	DNS_END = 2, // FIN or RST
 };
 
 // dns_record is what user space reads; copied bytes of payload follow it, and then
@@ -48,8 +49,8 @@ enum dns_flags {
 struct dns_record {
 	__u64 monotonic_ns; // CLOCK_MONOTONIC
 	__u32 target;
-	__u32 length;	// of the payload in the packet
-	__u32 copied;	// bytes that follow
+	__u32 length; // of the payload in the packet
+	__u32 copied; // bytes that follow
 	__u32 sequence; // TCP's, of the first byte
 	__u8 source[16];
 	__u8 destination[16];
@@ -58,12 +59,12 @@ struct dns_record {
 	__u16 segment; // bytes of each datagram, when the kernel has merged several; or 0
 	__u8 protocol; // IPPROTO_UDP or IPPROTO_TCP
 	__u8 direction; // enum scope_direction
-	__u8 flags;	// enum dns_flags
+	__u8 flags; // enum dns_flags
 	__u8 pad[7];
 };
 
 struct dns_counts {
-	__u64 full;	// records that found no room in the ring
+	__u64 full; // records that found no room in the ring
 	__u64 unreadable; // records whose payload could not be copied
 };
 
@@ -87,7 +88,6 @@ struct place {
 	__u32 transport;
 	__u32 end; // of the IP packet: behind it may be padding
 	__u8 protocol;
-	bool fragment; // more follow
 };
 
 static __always_inline bool find_v4(struct __sk_buff *skb, __u32 off, struct place *at, struct dns_record *r)
@@ -99,13 +99,13 @@ static __always_inline bool find_v4(struct __sk_buff *skb, __u32 off, struct pla
 		return false;
 	if (ip.protocol != IPPROTO_UDP && ip.protocol != IPPROTO_TCP)
 		return false;
-	if (ip.frag_off & bpf_htons(0x1fff)) // a later fragment has no ports
+	// A later fragment has no ports; the first one has the question.
+	if (ip.frag_off & bpf_htons(0x1fff))
 		return false;
 	length = bpf_ntohs(ip.tot_len);
 	at->transport = off + ip.ihl * 4;
 	at->end = length ? off + length : skb->len; // 0: more than 65535 (BIG TCP)
 	at->protocol = ip.protocol;
-	at->fragment = ip.frag_off & bpf_htons(0x2000);
 	scope_map_v4(r->source, ip.saddr);
 	scope_map_v4(r->destination, ip.daddr);
 	return true;
@@ -132,7 +132,6 @@ static __always_inline bool skip_extensions(struct __sk_buff *skb, __u8 next, st
 		if (next == IPPROTO_FRAGMENT) {
 			if (header.fragment & bpf_htons(0xfff8))
 				return false;
-			at->fragment = header.fragment & bpf_htons(1);
 			at->transport += 8;
 		} else if (next == IPPROTO_AH) {
 			at->transport += (header.length + 2) * 4;
@@ -181,7 +180,6 @@ static __always_inline __u32 describe(struct __sk_buff *skb, struct dns_record *
 	r->source_port = port.source;
 	r->destination_port = port.destination;
 	r->protocol = at.protocol;
-	r->flags = at.fragment ? DNS_FRAGMENT : 0;
 	if (at.protocol == IPPROTO_TCP) {
 		struct tcphdr tcp;
 
@@ -189,7 +187,7 @@ static __always_inline __u32 describe(struct __sk_buff *skb, struct dns_record *
 			return 0;
 		off = at.transport + tcp.doff * 4;
 		r->sequence = bpf_ntohl(tcp.seq);
-		r->flags |= (tcp.syn ? DNS_SYN : 0) | (tcp.fin || tcp.rst ? DNS_END : 0);
+		r->flags = (tcp.syn ? DNS_SYN : 0) | (tcp.fin || tcp.rst ? DNS_END : 0);
 	} else {
 		off = at.transport + sizeof(struct udphdr);
 		// Of datagrams that the kernel has merged, each has its own message.
@@ -251,12 +249,6 @@ static __always_inline void handle(struct __sk_buff *skb, enum scope_direction d
 		emit(skb, &r, off, 0, 0, lost);
 		return;
 	}
-	// To the verifier the length depends on the way that led here, and it would go
-	// through all that follows once for each way. What it does not know is all alike.
-	__u64 veil = skb->hash;
-	copied ^= veil;
-	asm volatile("" : "+r"(copied));
-	copied ^= veil;
 	// Older verifiers do not learn from == that a length is not 0, but they do
 	// follow a sum. The compiler must not see that it is the same.
 	__u64 last = copied - 1;

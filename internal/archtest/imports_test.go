@@ -63,6 +63,13 @@ var firewalls = []firewall{
 		forbidden: []string{"k8s.io/client-go", "k8s.io/cli-runtime", "github.com/spf13", "github.com/cilium/ebpf"},
 		needed:    []string{module + "/internal/wire", module + "/internal/pcapng"},
 	},
+	{
+		name:      "numbers and the live view are pure",
+		packages:  []string{"./internal/metrics/...", "./internal/top/..."},
+		systems:   []string{"linux", "darwin", "windows"},
+		forbidden: []string{"k8s.io", "github.com/spf13", "github.com/cilium/ebpf"},
+		needed:    []string{module + "/internal/wire", "github.com/prometheus/client_golang", "charm.land/bubbletea"},
+	},
 }
 
 func TestFirewalls(t *testing.T) {

@@ -231,6 +231,17 @@ type Histogram struct {
 	Buckets []uint64 `json:"buckets,omitempty"` // without zeros at the end
 }
 
+// Observe adds a time. One that is negative counts as 0.
+func (h *Histogram) Observe(d time.Duration) {
+	us := uint64(max(d, 0) / time.Microsecond)
+	h.Sum += us
+	bucket := Bucket(us)
+	for len(h.Buckets) <= bucket {
+		h.Buckets = append(h.Buckets, 0)
+	}
+	h.Buckets[bucket]++
+}
+
 // NumBuckets is the length of a Histogram at most: for values of 32 bits.
 const NumBuckets = 124
 

@@ -278,6 +278,19 @@ func (o *observer) isStopping() bool {
 	return o.stopping
 }
 
+// measuring is how many nodes have a collector.
+func (o *observer) measuring() int {
+	count := 0
+	for _, n := range o.allNodes() {
+		n.mu.Lock()
+		if n.session != nil {
+			count++
+		}
+		n.mu.Unlock()
+	}
+	return count
+}
+
 // sync tells the collector which targets have come and gone.
 func (n *nodeState) sync() {
 	n.mu.Lock()
@@ -324,6 +337,9 @@ func (n *nodeState) read(s *session.Session) error {
 			var sample wire.Sample
 			if err = json.Unmarshal(payload, &sample); err == nil {
 				o.fold.Add(n.name, &sample)
+				if o.onSample != nil && !sample.More {
+					o.onSample(n.name, o.measuring())
+				}
 			}
 		case wire.KindEvents:
 			var events wire.Events

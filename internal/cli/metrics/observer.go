@@ -29,8 +29,6 @@ const (
 	refreshInterval = 3 * time.Second
 	// startSlack is what a collector may live longer than what it measures.
 	startSlack = 5 * time.Minute
-	// goneAfter is how long a target that has ended stays in a live view.
-	goneAfter = 30 * time.Second
 )
 
 // An observer measures what is selected: it has a collector on every node with
@@ -44,7 +42,10 @@ type observer struct {
 	// live commands start a collector again when its stream was cut.
 	live    bool
 	onEvent func(node *nodeState, events *wire.Events)
-	onReady func(*nodeState)
+	// onSample is told when a node's sample is in the fold, and how many nodes send any.
+	onSample func(node string, nodes int)
+	// forget is how long a target that has ended stays; 0: for good.
+	forget time.Duration
 
 	cluster   *kube.Cluster
 	resolved  *target.Resolved
@@ -293,10 +294,11 @@ func (o *observer) start(ctx context.Context) error {
 	o.fold.Begin()
 	o.mu.Lock()
 	o.going = true
-	o.mu.Unlock()
 	for _, n := range nodes {
+		n.looping = true
 		o.running.Go(n.loop)
 	}
+	o.mu.Unlock()
 	o.running.Go(o.refreshing)
 	if !o.noFollow {
 		o.running.Go(o.follow)
@@ -364,8 +366,8 @@ func (o *observer) refreshing() {
 			return
 		case <-ticker.C:
 			o.refresh()
-			if o.live {
-				o.fold.Forget(goneAfter)
+			if o.forget > 0 {
+				o.fold.Forget(o.forget)
 			}
 		}
 	}

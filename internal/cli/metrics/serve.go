@@ -35,6 +35,10 @@ const serveExample = `  # the pods of a namespace, for a Prometheus on this mach
   # everything, with who talks to whom
   kubectl retina metrics serve -A --remote-context --max-series 50000`
 
+// goneFromServe is how long the series of a pod that has ended are served: long
+// enough for the next scrape to have its last numbers.
+const goneFromServe = 30 * time.Second
+
 // shutdownTime is how long requests may go on at the end.
 const shutdownTime = 2 * time.Second
 
@@ -101,7 +105,7 @@ func (o *serveOptions) run(ctx context.Context) error {
 	}
 	defer listener.Close()
 	obs := newObserver(o.options, o.interval)
-	obs.live = true
+	obs.live, obs.forget = true, goneFromServe
 	if err := obs.prepare(ctx); err != nil {
 		obs.narrator.Close()
 		if ctx.Err() != nil {

@@ -33,6 +33,10 @@ const topExample = `  # the pods of a namespace
   # one look, for a script
   kubectl retina metrics top flows svc/web -n shop --once`
 
+// goneFromTop is how long a pod that has ended stays on the screen. Sums that it is
+// part of go down when it is forgotten, which looks like new traffic for a moment.
+const goneFromTop = time.Hour
+
 type topOptions struct {
 	*options
 	view     top.View
@@ -140,11 +144,13 @@ func (o *topOptions) run(ctx context.Context) error {
 }
 
 func (o *topOptions) show(ctx context.Context, obs *observer) error {
+	source := newRounds(obs.fold.Report, o.interval, o.now)
+	obs.onSample, obs.forget = source.sampled, goneFromTop
 	if err := obs.start(ctx); err != nil {
 		return err
 	}
 	view := top.Options{
-		Source: obs.fold, View: o.view, Interval: o.interval, In: o.streams.In, Out: o.streams.Out,
+		Source: source, View: o.view, Interval: o.interval, In: o.streams.In, Out: o.streams.Out,
 		Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", SortBy: o.sortBy, Filter: o.filter,
 		Title: obs.selection.String(), Now: o.now,
 	}

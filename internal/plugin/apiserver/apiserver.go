@@ -98,26 +98,16 @@ func (a *address) add(r result) {
 	a.changed = true
 	a.total.Attempts++
 	if r.handshake > 0 {
-		observe(&a.total.Handshake, r.handshake)
+		a.total.Handshake.Observe(r.handshake)
 	}
 	if r.err == "" {
-		observe(&a.total.Latency, r.latency)
+		a.total.Latency.Observe(r.latency)
 		return
 	}
 	if a.total.Errors == nil {
 		a.total.Errors = make(map[string]uint64)
 	}
 	a.total.Errors[r.err]++
-}
-
-// observe counts a time.
-func observe(h *wire.Histogram, d time.Duration) {
-	us := uint64(max(d, 0) / time.Microsecond)
-	h.Sum += us
-	for bucket := wire.Bucket(us); len(h.Buckets) <= bucket; {
-		h.Buckets = append(h.Buckets, 0)
-	}
-	h.Buckets[wire.Bucket(us)]++
 }
 
 // Sample appends the addresses that have been tried since the last call.

@@ -81,16 +81,7 @@ func (e *entry) expire() { e.timeouts++ }
 // observe counts the time between two monotonic times. On two CPUs the clocks may
 // differ by a little.
 func (e *entry) observe(at, sent uint64) {
-	var us uint64
-	if at > sent {
-		us = (at - sent) / uint64(time.Microsecond)
-	}
-	e.latency.Sum += us
-	bucket := wire.Bucket(us)
-	for len(e.latency.Buckets) <= bucket {
-		e.latency.Buckets = append(e.latency.Buckets, 0)
-	}
-	e.latency.Buckets[bucket]++
+	e.latency.Observe(time.Duration(at - sent))
 }
 
 // sample appends the entries that have changed since the last call.

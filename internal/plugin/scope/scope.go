@@ -134,8 +134,14 @@ func (s *Scope) Add(targets []wire.Target) (added []Interface, failed []wire.Tar
 	if err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		for _, unused := range pods {
+			unused.Close()
+		}
+	}()
 	for _, t := range targets {
 		netns := pods[t.PodUID]
+		delete(pods, t.PodUID) // it is the target's now
 		if t.Node {
 			if netns, err = hostns.Open(s.options.HostNetns); err != nil {
 				return added, failed, err
