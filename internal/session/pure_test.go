@@ -214,4 +214,16 @@ func TestCheckReady(t *testing.T) {
 	if err := checkReady(&dirty, testSpec()); err != nil || dirty.Interfaces[0].Name != "eth0[2J" || dirty.Warnings[0] != "one two" {
 		t.Errorf("texts of a node: %+v, %v", dirty, err)
 	}
+	metrics := wire.Spec{Metrics: &wire.MetricsSpec{Targets: []wire.Target{{ID: 7, PodUID: "u"}, {ID: 8, Node: true}}}}
+	dirty = wire.Ready{
+		Interfaces:  []wire.Interface{{Target: 8, LinkType: wire.LinkTypeRaw}},
+		Failed:      []wire.TargetError{{Target: 7}},
+		Unsupported: []wire.PluginError{{Plugin: "dns\n", Cause: "no\x1b[2J", Hint: "a\nb"}},
+	}
+	if err := checkReady(&dirty, metrics); err != nil || dirty.Unsupported[0] != (wire.PluginError{Plugin: "dns", Cause: "no[2J", Hint: "a b"}) {
+		t.Errorf("ready of metrics: %+v, %v", dirty, err)
+	}
+	if podTargets(metrics) != 1 || !attaches(&metrics) || attaches(&wire.Spec{Files: &wire.FilesSpec{}}) || attaches(nil) {
+		t.Error("a spec for metrics is not taken for one")
+	}
 }
