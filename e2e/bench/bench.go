@@ -103,11 +103,11 @@ func cpuTime(cmd *exec.Cmd) time.Duration {
 
 // cpuTimeNow is what a running process has used so far. The clock's number is as
 // clock_getcpuclockid(3) makes it.
-func cpuTimeNow(cmd *exec.Cmd) (time.Duration, error) {
+func cpuTimeNow(pid int) (time.Duration, error) {
 	const scheduled = 2 // CPUCLOCK_SCHED
 	var used unix.Timespec
-	if err := unix.ClockGettime(int32(^cmd.Process.Pid<<3|scheduled), &used); err != nil {
-		return 0, fmt.Errorf("CPU time of process %d: %w", cmd.Process.Pid, err)
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &used); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(used.Nano()), nil
 }

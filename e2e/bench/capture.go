@@ -22,7 +22,7 @@ import (
 const elsewhere = 60.2
 
 func (b *bench) measureCapture(ctx context.Context) (rows []row, err error) {
-	w, err := b.openWorld(ctx)
+	w, err := b.openWorld(ctx, targetYAML())
 	if err != nil {
 		return nil, err
 	}

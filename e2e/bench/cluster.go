@@ -14,12 +14,16 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/e2e/internal/lab"
 )
 
-// A world is a cluster with a pod that always has traffic.
+// A world is a cluster with a namespace that has the pods of one part of the bench.
 type world struct {
 	*lab.Cluster
 	namespace string
 	ends      []func(context.Context) error // to undo what was made, in reverse order
 }
+
+// ownLabel is the label of the pods that a part has made; all others of the
+// namespace are collectors.
+const ownLabel = "retina-bench"
 
 // Of the target pod.
 const (
@@ -30,8 +34,9 @@ const (
 	sendRate = 200
 )
 
-// openWorld uses the cluster that runs, or starts one.
-func (b *bench) openWorld(ctx context.Context) (*world, error) {
+// openWorld uses the cluster that runs, or starts one, and creates the pods that
+// podsYAML describes. They have ownLabel.
+func (b *bench) openWorld(ctx context.Context, podsYAML string) (*world, error) {
 	w := &world{namespace: fmt.Sprintf("retina-bench-%d", os.Getpid())}
 	err := b.openCluster(ctx, w)
 	if err == nil {
@@ -39,7 +44,7 @@ func (b *bench) openWorld(ctx context.Context) (*world, error) {
 		err = w.Load(ctx, b.path("dist/retina-collector.tar"))
 	}
 	if err == nil {
-		err = w.startTarget(ctx)
+		err = w.startPods(ctx, podsYAML)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.close(ctx))
@@ -73,27 +78,26 @@ func (b *bench) openCluster(ctx context.Context, w *world) error {
 	return err
 }
 
-// startTarget creates the namespace and the target pod, and waits until that
-// sends.
-func (w *world) startTarget(ctx context.Context) error {
+// startPods creates the namespace and its pods, and waits until they run.
+func (w *world) startPods(ctx context.Context, podsYAML string) error {
 	w.ends = append(w.ends, func(ctx context.Context) error {
 		return w.kubectl(ctx, "", "delete", "namespace", w.namespace, "--ignore-not-found", "--timeout=60s")
 	})
 	if err := w.kubectl(ctx, "", "create", "namespace", w.namespace); err != nil {
 		return err
 	}
-	if err := w.kubectl(ctx, w.targetYAML(), "create", "-f", "-"); err != nil {
+	if err := w.kubectl(ctx, podsYAML, "create", "-n", w.namespace, "-f", "-"); err != nil {
 		return err
 	}
-	return w.kubectl(ctx, "", "wait", "--for=condition=Ready", "-n", w.namespace, "pod/"+targetPod, "--timeout=60s")
+	return w.kubectl(ctx, "", "wait", "--for=condition=Ready", "-n", w.namespace, "pod", "-l", ownLabel, "--timeout=60s")
 }
 
 // targetYAML describes a pod that sends to a closed port of its node.
-func (w *world) targetYAML() string {
+func targetYAML() string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Pod
-metadata: {name: %s, namespace: %s}
+metadata: {name: %s, labels: {%s: target}}
 spec:
   nodeName: %s
   terminationGracePeriodSeconds: 1
@@ -103,21 +107,30 @@ spec:
     imagePullPolicy: IfNotPresent
     env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}]
     args: [udp-send, --to, "$(NODE):9", --count, "0", --rate, "%d"]
-`, targetPod, w.namespace, targetNode, sendRate)
+`, targetPod, ownLabel, targetNode, sendRate)
 }
 
 // kubectl runs kubectl as administrator.
 func (w *world) kubectl(ctx context.Context, stdin string, args ...string) error {
-	cmd := tame(w.Command(ctx, append([]string{"kubectl"}, args...)...))
-	cmd.Stdin = strings.NewReader(stdin)
-	_, err := outputOf(cmd)
+	_, err := w.ask(ctx, stdin, args...)
 	return err
 }
 
-// quiet waits until the target's is the only pod of the namespace.
+// ask runs kubectl as administrator and returns what it printed.
+func (w *world) ask(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := tame(w.Command(ctx, append([]string{"kubectl"}, args...)...))
+	cmd.Stdin = strings.NewReader(stdin)
+	return outputOf(cmd)
+}
+
+// quiet waits until the collectors are gone, and the node has had time to clean up.
 func (w *world) quiet(ctx context.Context) error {
-	err := w.kubectl(ctx, "", "wait", "--for=delete", "pod", "-n", w.namespace, "--field-selector=metadata.name!="+targetPod, "--timeout=60s")
-	return errors.Join(err, sleep(ctx, time.Second))
+	return errors.Join(w.alone(ctx), sleep(ctx, time.Second))
+}
+
+// alone waits until the collectors are gone.
+func (w *world) alone(ctx context.Context) error {
+	return w.kubectl(ctx, "", "wait", "--for=delete", "pod", "-n", w.namespace, "-l", "!"+ownLabel, "--timeout=60s")
 }
 
 // close undoes what openWorld has done.

@@ -94,7 +94,7 @@ func (c *collector) begin(podUID string) error {
 		_, err = c.await(wire.KindPackets)
 	}
 	if err == nil {
-		c.start, err = cpuTimeNow(c.cmd)
+		c.start, err = cpuTimeNow(c.cmd.Process.Pid)
 	}
 	if err != nil {
 		return errors.Join(err, c.abandon())

@@ -108,6 +108,7 @@ func parts() []part {
 		{"flood", (*bench).measureFlood},
 		{"merge", (*bench).measureMerge},
 		{"static", (*bench).measureStatic},
+		{"metrics", (*bench).measureMetrics},
 	}
 }
 

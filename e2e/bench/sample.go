@@ -24,6 +24,16 @@ func (s sample) median() float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
+// percentile is the smallest value that so many percent of all do not exceed; 0
+// when nothing was measured.
+func (s sample) percentile(percent int) float64 {
+	if len(s) == 0 {
+		return 0
+	}
+	rank := (len(s)*percent + 99) / 100 // rounded up, from 1
+	return slices.Sorted(slices.Values(s))[max(rank, 1)-1]
+}
+
 // text is the median, and the extremes when there are several values.
 func (s sample) text(unit string) string {
 	switch len(s) {

@@ -123,11 +123,23 @@ func statusValue(pid int, name string) (float64, error) {
 // A memoryGroup is a cgroup that counts memory (cgroups(7)).
 type memoryGroup struct{ dir, peakFile string }
 
-func newMemoryGroup() (memoryGroup, error) {
-	g := memoryGroup{dir: "/sys/fs/cgroup", peakFile: "memory.peak"}
-	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil { // version 1
-		g = memoryGroup{dir: "/sys/fs/cgroup/memory", peakFile: "memory.max_usage_in_bytes"}
+const cgroupRoot = "/sys/fs/cgroup"
+
+// memoryRoot is the outermost one.
+func memoryRoot() memoryGroup {
+	if dir := filepath.Join(cgroupRoot, "memory"); exists(dir) { // version 1
+		return memoryGroup{dir: dir, peakFile: "memory.max_usage_in_bytes"}
 	}
+	return memoryGroup{dir: cgroupRoot, peakFile: "memory.peak"}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func newMemoryGroup() (memoryGroup, error) {
+	g := memoryRoot()
 	g.dir = filepath.Join(g.dir, fmt.Sprintf("retina-bench-%d", os.Getpid()))
 	return g, os.Mkdir(g.dir, 0o755)
 }

@@ -25,8 +25,15 @@ type tcpdump struct {
 
 // beginTcpdump returns when it captures.
 func beginTcpdump(ctx context.Context, p *pod, file string) (capturer, error) {
+	return startTcpdump(ctx, file, p.argv(0)...)
+}
+
+// startTcpdump starts a tcpdump of eth0 that writes to file, and returns when it
+// captures. Enter is the beginning of its command line, which leads into the
+// network namespace.
+func startTcpdump(ctx context.Context, file string, enter ...string) (*tcpdump, error) {
 	// It would change to a user that may not write here.
-	argv := p.argv(0, "tcpdump", "-i", "eth0", "-w", file, "-Z", "root")
+	argv := append(enter, "tcpdump", "-i", "eth0", "-w", file, "-Z", "root")
 	t := &tcpdump{cmd: command(ctx, argv[0], argv[1:]...), file: file}
 	stderr, err := t.cmd.StderrPipe()
 	if err != nil {
@@ -44,11 +51,24 @@ func beginTcpdump(ctx context.Context, p *pod, file string) (capturer, error) {
 			return nil, errors.Join(fmt.Errorf("tcpdump: %s", said.String()), t.cmd.Wait())
 		}
 	}
-	t.start, err = cpuTimeNow(t.cmd)
+	t.start, err = cpuTimeNow(t.cmd.Process.Pid)
 	return t, err
 }
 
 func (t *tcpdump) stop(context.Context) (captured, error) {
+	c, err := t.end()
+	if err != nil {
+		return c, err
+	}
+	held, err := countPcap(t.file)
+	if err == nil && held != c.kept {
+		err = fmt.Errorf("tcpdump captured %d packets, its file holds %d", c.kept, held)
+	}
+	return c, err
+}
+
+// end ends it and returns what it says of itself.
+func (t *tcpdump) end() (captured, error) {
 	err := t.cmd.Process.Signal(os.Interrupt)
 	said, readErr := io.ReadAll(t.stderr)
 	if err := errors.Join(err, readErr, t.cmd.Wait()); err != nil {
@@ -65,11 +85,7 @@ func (t *tcpdump) stop(context.Context) (captured, error) {
 			c.seen = n
 		}
 	}
-	held, err := countPcap(t.file)
-	if err == nil && held != c.kept {
-		err = fmt.Errorf("tcpdump captured %d packets, its file holds %d", c.kept, held)
-	}
-	return c, err
+	return c, nil
 }
 
 // countPcap counts the packets of a pcap file (draft-ietf-opsawg-pcap) that this

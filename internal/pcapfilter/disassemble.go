@@ -31,7 +31,7 @@ func disassemble(in bpf.RawInstruction, at int) string {
 		return describe(operatorNames[in.Op&0xf0], mathOperand(in))
 	case classJmp:
 		if in.Op&0xf0 == opJa {
-			return describe("ja", fmt.Sprint(at+1+int(in.K)))
+			return describe("ja", fmt.Sprint(at+1+int(int32(in.K))))
 		}
 		operand := "x"
 		if in.Op&sourceX == 0 {

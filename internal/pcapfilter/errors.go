@@ -2,6 +2,7 @@ package pcapfilter
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -76,14 +77,19 @@ func catch(err *error) {
 }
 
 // nearest returns the candidate that is most like word, or "" when none is like
-// it: at most one character in three may differ.
-func nearest(word string, candidates func(yield func(string) bool)) string {
+// it: about one letter in three may be wrong. Two letters in the wrong order are
+// one mistake.
+func nearest(word string, candidates iter.Seq[string]) string {
+	word = strings.ToLower(word)
 	best, distance := "", len(word)/3+1
 	if len(word) < 2 {
 		return ""
 	}
 	for candidate := range candidates {
-		d := levenshtein.ComputeDistance(strings.ToLower(word), candidate)
+		d := levenshtein.ComputeDistance(word, candidate)
+		if d == 2 && swapped(word, candidate) {
+			d = 1
+		}
 		if d < distance || d == distance && best != "" && candidate < best {
 			best, distance = candidate, d
 		}
@@ -91,8 +97,21 @@ func nearest(word string, candidates func(yield func(string) bool)) string {
 	return best
 }
 
+// swapped reports whether two letters next to each other are in the other order.
+func swapped(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) - 1 {
+		if a[i] != b[i] {
+			return a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+		}
+	}
+	return false
+}
+
 // didYouMean is a hint, or "" without a near candidate.
-func didYouMean(word string, candidates func(yield func(string) bool)) string {
+func didYouMean(word string, candidates iter.Seq[string]) string {
 	if best := nearest(word, candidates); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}

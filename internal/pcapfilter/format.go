@@ -67,14 +67,11 @@ func formatRight(tree expr) string {
 func (m *match) format() string {
 	q := m.qualifier
 	if q.object {
-		name := m.id.text
-		if m.id.namespace != "" {
-			name = m.id.namespace + "/" + escape(name)
-			if _, ok := words[m.id.namespace]; ok {
-				name = `\` + name // the backslash covers the slash and what follows it
-			}
-		} else {
-			name = escape(name)
+		name := escapeObject(m.id.text)
+		if ns := m.id.namespace; ns != "" && escapeObject(ns) == ns {
+			name = ns + "/" + name
+		} else if ns != "" { // the backslash covers the slash and what follows
+			name = `\` + ns + "/" + m.id.text
 		}
 		return strings.TrimSpace(q.direction + " " + q.of.word() + " " + name)
 	}
@@ -106,10 +103,19 @@ func (i id) format() string {
 
 // escape puts a backslash before what the lexer would not take for a name.
 func escape(name string) string {
-	if t := lexOne(name); t.kind == tokenName && t.text == name && objectWords[name] == 0 && name != "pod" {
+	if t := lexOne(name); t.kind == tokenName && t.text == name {
 		return name
 	}
 	return `\` + name
+}
+
+// escapeObject puts a backslash before words of the language, and before what
+// looks like a wrong number.
+func escapeObject(name string) string {
+	if _, ok := words[name]; ok || lexOne(name).text == "" {
+		return `\` + name
+	}
+	return name
 }
 
 // lexOne is the token that all of a text is, or the zero token.

@@ -163,6 +163,10 @@ func (m *match) wrongProtocol(what string) {
 		if kind == "" {
 			kind = "host"
 		}
+		if m.id.kind == idNumber && m.qualifier.kind == "" {
+			hint = "write " + strings.TrimSpace(p+" "+m.qualifier.direction) + " port " + m.text()
+			break
+		}
 		hint = "write " + p + " and " + strings.TrimSpace(m.qualifier.direction+" "+kind) + " " + m.text()
 	}
 	m.fail(hint, "%q cannot qualify %s", m.qualifier.protocol, what)

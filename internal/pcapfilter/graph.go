@@ -50,7 +50,7 @@ func (g *graph) lower(c condition, onTrue, onFalse nodeID) nodeID {
 		g.exact = g.exact || c.must
 		return g.add(node{assign: c, write: true, onTrue: onTrue, onFalse: onTrue})
 	case test:
-		return g.decide(c, onTrue, onFalse)
+		return g.decideGuarded(c, onTrue, onFalse)
 	}
 	panic("there are no other conditions")
 }

@@ -111,7 +111,22 @@ func (c craft) ipv6(protocol int) []byte {
 	return concat([]byte{0x60, 0, 0, 0}, be16(len(body)), []byte{byte(next), pick(c, []byte{64, 1})}, src[:], dst[:], body)
 }
 
+// tunnel is an IP packet with Geneve.
+func (c craft) tunnel() []byte {
+	inner := c.geneve()
+	udp := concat(be16(pick(c, portPool)), be16(6081), be16(8+len(inner)), be16(0), inner)
+	if c.IntN(2) == 0 {
+		outer := c.ipv6(59) // no next header
+		return concat(outer[:6], []byte{17}, outer[7:40], udp)
+	}
+	outer := c.ipv4(17, false)
+	return concat(outer[:int(outer[0]&0xf)*4], udp)
+}
+
 func (c craft) ip() []byte {
+	if c.IntN(6) == 0 {
+		return c.tunnel()
+	}
 	if c.IntN(3) == 0 {
 		return c.ipv6(pick(c, protocols))
 	}
@@ -136,6 +151,10 @@ func (c craft) typed(depth int) []byte {
 	}
 	switch kind {
 	case 0, 1:
+		if depth > 0 && c.IntN(2) == 0 {
+			tunnel := c.tunnel()
+			return concat(be16(map[byte]int{4: 0x0800, 6: 0x86dd}[tunnel[0]>>4]), tunnel)
+		}
 		return concat(be16(0x0800), c.ipv4(pick(c, protocols), c.IntN(3) == 0))
 	case 2:
 		return concat(be16(0x86dd), c.ipv6(pick(c, protocols)))

@@ -1,8 +1,9 @@
 package pcapfilter
 
 import (
-	"maps"
+	"fmt"
 	"slices"
+	"strings"
 )
 
 // parser turns tokens into a tree. An operand can be four things until what
@@ -41,9 +42,23 @@ func parse(source string) (tree expr, err error) {
 	}
 	tree = p.expression(qualifier{undefined: true}).tree
 	if t := p.peek(); t.kind != tokenEnd {
-		p.unexpected(t, "the end, and, or")
+		p.leftOver(t)
 	}
 	return tree, nil
+}
+
+// leftOver fails at what follows a whole expression.
+func (p *parser) leftOver(t token) {
+	const want = `"and", "or" or the end`
+	before := p.tokens[p.at-1]
+	switch {
+	case before.kind == tokenNumber && (t.text == "/" || t.text == "mask"):
+		t.place.fail(fmt.Sprintf("write the network with dots: %s.0.0.0", before.text), "unexpected %q, want %s", t.place.text(), want)
+	case t.kind == tokenWord, t.kind == tokenNumber, t.kind == tokenIPv4, t.kind == tokenIPv6, t.kind == tokenMAC, isObjectWord(t),
+		t.kind == tokenName && didYouMean(t.text, usefulWords()) == "":
+		t.place.fail(`write "and" or "or" before it`, "unexpected %q, want %s", t.place.text(), want)
+	}
+	p.unexpected(t, want)
 }
 
 func (p *parser) peek() token { return p.tokens[p.at] }
@@ -97,7 +112,7 @@ func (p *parser) unexpected(t token, want string) {
 	case t.kind == tokenBadMAC:
 		t.place.fail("six bytes in hexadecimal, as in 02:42:ac:11:00:02", "%q is not an Ethernet address", t.text)
 	case t.kind == tokenName && !t.escaped:
-		t.place.fail(didYouMean(t.text, maps.Keys(words)), "unexpected %q, want %s", t.place.text(), want)
+		t.place.fail(didYouMean(t.text, usefulWords()), "unexpected %q, want %s", t.place.text(), want)
 	}
 	t.place.fail("", "unexpected %q, want %s", t.place.text(), want)
 }
@@ -141,7 +156,11 @@ func (p *parser) asCondition(o operand) operand {
 
 func (p *parser) numberID(o operand) operand {
 	n := o.math.(number)
-	o.kind, o.tree = operandID, p.qualified(n.place, o.qualifier, id{kind: idNumber, number: n.value})
+	i := id{kind: idNumber, number: n.value}
+	if o.qualifier.object {
+		i = id{kind: idObject, text: strings.Trim(n.text(), "() ")}
+	}
+	o.kind, o.tree = operandID, p.qualified(n.place, o.qualifier, i)
 	return o
 }
 
@@ -149,9 +168,8 @@ func (p *parser) numberID(o operand) operand {
 func (p *parser) needTerm(o operand) {
 	t := p.peek()
 	switch o.kind {
-	case operandID:
-		place := o.tree.where()
-		place.fail("say what it is, as in host "+place.text()+" or port "+place.text(), "%q has no qualifier before it", place.text())
+	case operandID: // qualified has failed where there is no qualifier
+		p.unexpected(t, "a condition")
 	case operandMath, operandNumber:
 		if t.kind == tokenEnd || t.text == ")" || t.text == "and" || t.text == "or" {
 			o.math.where().fail("compare it, as in len > 100, or say what it is, as in port 80", "%q is a number, not a condition", o.math.where().text())
@@ -179,7 +197,7 @@ func (p *parser) operand(before qualifier) operand {
 		return p.term()
 	case p.isObject():
 		return p.object("")
-	case t.kind == tokenName && before.undefined && !t.escaped && didYouMean(t.text, maps.Keys(words)) != "":
+	case t.kind == tokenName && before.undefined && !t.escaped && !isObjectWord(t) && didYouMean(t.text, usefulWords()) != "":
 		p.unexpected(t, "a condition")
 	}
 	return operand{kind: operandID, tree: p.simpleID(before), qualifier: before}

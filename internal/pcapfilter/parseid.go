@@ -86,15 +86,17 @@ func (p *parser) ipv6(t token, q qualifier) expr {
 // slash.
 func (p *parser) objectID(q qualifier) expr {
 	t := p.next()
-	first := p.objectName(t, q)
-	i := id{kind: idObject, text: first}
-	if p.accept("/") {
-		if q.of == Node || q.of == Namespace {
-			t.place.to(p.peek().place).fail("", "%s have no namespace", map[ObjectKind]string{Node: "nodes", Namespace: "namespaces"}[q.of])
-		}
-		i.namespace, i.text = first, p.objectName(p.next(), q)
+	i := id{kind: idObject}
+	if namespace, name, ok := strings.Cut(t.text, "/"); ok && t.escaped && isObjectName(namespace) && isObjectName(name) {
+		i.namespace, i.text = namespace, name
+	} else if i.text = p.objectName(t, q); p.accept("/") {
+		i.namespace, i.text = i.text, p.objectName(p.next(), q)
 	}
-	return p.qualified(p.from(t.place), q, i)
+	at := p.from(t.place)
+	if i.namespace != "" && (q.of == Node || q.of == Namespace) {
+		at.fail("", "a %s has no namespace", q.of)
+	}
+	return p.qualified(at, q, i)
 }
 
 func (p *parser) objectName(t token, q qualifier) string {
@@ -126,10 +128,29 @@ func isObjectName(name string) bool {
 	return true
 }
 
+func isObjectWord(t token) bool {
+	_, ok := objectWords[t.text]
+	return ok && t.kind == tokenName
+}
+
 // qualified is a match, or fails when there is no qualifier.
 func (p *parser) qualified(at place, q qualifier, i id) expr {
-	if q.undefined {
-		at.fail("say what it is, as in host "+at.text()+" or port "+at.text(), "%q has no qualifier before it", at.text())
+	if !q.undefined {
+		return &match{at, q, i}
 	}
-	return &match{at, q, i}
+	text := at.text()
+	if _, ok := objectWords[text]; ok {
+		at.fail("write its name after it", "%q has no name after it", text)
+	}
+	example := "host " + text
+	switch {
+	case i.kind == idNumber:
+		example = "port " + text
+	case i.kind == idMAC:
+		example = "ether host " + text
+	case i.prefix != nil || i.mask != "":
+		example = "net " + text
+	}
+	at.fail("say what it is, as in "+example, "%q has no qualifier before it", text)
+	return nil
 }

@@ -1,6 +1,10 @@
 package pcapfilter
 
-import "maps"
+import (
+	"iter"
+	"maps"
+	"slices"
+)
 
 // words are the words of the language and their main spelling.
 var words = wordTable(
@@ -38,6 +42,22 @@ var refusedWords = []string{
 
 // objectWords name Kubernetes objects, before a name.
 var objectWords = map[string]ObjectKind{"pod": Pod, "ns": Namespace, "svc": Service, "node": Node}
+
+// usefulWords are the words that a misspelled one may be meant to be.
+func usefulWords() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for word, main := range words {
+			if !slices.Contains(refusedWords, main) && !yield(word) {
+				return
+			}
+		}
+		for word := range objectWords {
+			if !yield(word) {
+				return
+			}
+		}
+	}
+}
 
 func wordTable(aliases map[string]string, lists ...[]string) map[string]string {
 	table := maps.Clone(aliases)
