@@ -230,7 +230,7 @@ func secondInterface(t testing.TB, pod *corev1.Pod) {
 // processOf is the PID, on its node, of one of a pod's processes.
 func processOf(t testing.TB, pod *corev1.Pod) string {
 	t.Helper()
-	files := strings.Fields(onNode(t, pod.Spec.NodeName, "sh", "-c", "grep -l "+string(pod.UID)+" /proc/[0-9]*/cgroup"))
+	files := strings.Fields(onNode(t, pod.Spec.NodeName, "sh", "-c", "grep -l "+string(pod.UID)+" /proc/[0-9]*/cgroup || true")) // one may vanish meanwhile
 	if len(files) == 0 {
 		t.Fatalf("no process of pod %s on %s", pod.Name, pod.Spec.NodeName)
 	}

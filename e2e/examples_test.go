@@ -33,6 +33,7 @@ func TestExamples(t *testing.T) {
 	for _, args := range [][]string{
 		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
 		{"capture", "logs", "--help"}, {"capture", "stop", "--help"}, {"capture", "download", "--help"}, {"capture", "delete", "--help"},
+		{"capture", "read", "--help"}, {"capture", "filter", "--help"},
 		{"plugins", "--help"}, {"metrics", "snapshot", "--help"}, {"metrics", "top", "--help"}, {"metrics", "events", "--help"}, {"metrics", "serve", "--help"},
 	} {
 		_, text, _ := strings.Cut(retina(t, args...).stdout, "\nExamples:\n")
@@ -53,8 +54,12 @@ func TestExamples(t *testing.T) {
 	storage.StartClaim(t, the.Cluster, the.client, "default", "captures")
 	before := retina(t, "metrics", "snapshot", "deploy/web", "-n", "shop", "--duration", "1s", "-o", "json", "--collector-namespace", collectorNamespace)
 	before.wantCode(t, 0)
+	_, packets := capture(t, "deploy/web", "-n", "shop", "--duration", "1s")
 	for _, example := range examples {
 		dir := t.TempDir()
+		if err := os.Symlink(packets, filepath.Join(dir, "web.pcapng")); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, "before.json"), []byte(before.stdout), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +144,7 @@ func runExample(t *testing.T, bin, dir, sas, example string) {
 	case strings.Contains(command, "metrics top") && !strings.Contains(command, "--once"):
 		p.printed(t)
 		interrupt()
-	case creates && !strings.Contains(command, "|") && !strings.Contains(command, "--no-wait"):
+	case creates && !strings.Contains(command, "|") && !strings.Contains(command, "--no-wait") && !strings.Contains(command, "--dry-run"):
 		p.waitFor(t, "capturing")
 		interrupt()
 	case strings.Contains(command, "--watch"):

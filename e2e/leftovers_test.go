@@ -124,7 +124,7 @@ func programsLeft() error {
 			return err
 		}
 		info, err := program.Info()
-		if err == nil && strings.HasPrefix(info.Name, "packets_") && !elsewhere[id] {
+		if err == nil && slices.ContainsFunc([]string{"packets_", "packetparser_", "dns_", "dropreason_", "tcpretrans_"}, func(p string) bool { return strings.HasPrefix(info.Name, p) }) && !elsewhere[id] {
 			left = append(left, fmt.Sprintf("%s (%d)", info.Name, id))
 		}
 		if err := errors.Join(err, program.Close()); err != nil {

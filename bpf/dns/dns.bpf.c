@@ -199,6 +199,22 @@ static __always_inline __u32 describe(struct __sk_buff *skb, struct dns_record *
 	return off;
 }
 
+// copy copies length bytes, from 1 to size, or returns false. Older verifiers (6.1 is
+// one) forget what a comparison has told about a value that the compiler keeps on the
+// stack, so the length is compared right before its use. They do not learn from ==
+// that it is not 0 either, but they follow a sum. The compiler must see neither that
+// the sum is the length nor that it has been compared before.
+static __always_inline bool copy(struct __sk_buff *skb, __u32 off, void *to, __u64 length, const __u64 size)
+{
+	__u64 last = length - 1;
+
+	asm volatile("" : "+r"(last));
+	if (last >= size)
+		return false;
+	asm volatile("" : "+r"(last));
+	return !bpf_skb_load_bytes(skb, off, to, last + 1);
+}
+
 // emit writes one record into a reservation of a size that the verifier knows.
 static __always_inline void emit(struct __sk_buff *skb, const struct dns_record *r, __u32 off, __u32 copied, const __u32 class,
 				 struct dns_counts *lost)
@@ -213,7 +229,7 @@ static __always_inline void emit(struct __sk_buff *skb, const struct dns_record 
 	__builtin_memcpy(to, r, sizeof(*to));
 	to->monotonic_ns = bpf_ktime_get_ns();
 	to->copied = copied;
-	if (copied && bpf_skb_load_bytes(skb, off, to + 1, copied)) {
+	if (class && !copy(skb, off, to + 1, copied, class)) {
 		__sync_fetch_and_add(&lost->unreadable, 1);
 		bpf_ringbuf_discard(to, BPF_RB_NO_WAKEUP);
 		return;
@@ -228,8 +244,7 @@ static __always_inline void handle(struct __sk_buff *skb, enum scope_direction d
 {
 	struct dns_record r = {};
 	struct dns_counts *lost;
-	__u32 zero = 0, off;
-	__u64 copied;
+	__u32 zero = 0, off, copied;
 
 	if (!scope_is_running())
 		return;
@@ -249,15 +264,11 @@ static __always_inline void handle(struct __sk_buff *skb, enum scope_direction d
 		emit(skb, &r, off, 0, 0, lost);
 		return;
 	}
-	// Older verifiers do not learn from == that a length is not 0, but they do
-	// follow a sum. The compiler must not see that it is the same.
-	__u64 last = copied - 1;
-	asm volatile("" : "+r"(last));
 	// A reservation has a fixed size; the classes waste a quarter on average.
-#define CLASS(size)                                       \
-	if (last < (size)) {                              \
-		emit(skb, &r, off, last + 1, size, lost); \
-		return;                                   \
+#define CLASS(size)                                     \
+	if (copied <= (size)) {                         \
+		emit(skb, &r, off, copied, size, lost); \
+		return;                                 \
 	}
 	CLASS(64);
 	CLASS(128);

@@ -60,9 +60,26 @@ static __always_inline bool attribute(struct packet *p, struct drop_key *key)
 	return true;
 }
 
-static __always_inline bool is_in(__u64 address, int hook)
+static __always_inline bool is_in(__u64 address, const volatile struct code *code)
 {
-	return address > config.hooks[hook].begin && address <= config.hooks[hook].end;
+	return address > code->begin && address <= code->end;
+}
+
+// is_purge tells what has the reason queue_purge on newer kernels.
+static __always_inline bool is_purge(__u32 reason, __u64 location)
+{
+	if (reason != config.not_specified)
+		return false;
+	return is_in(location, &config.purges[0]) || is_in(location, &config.purges[1]) || is_in(location, &config.purges[2]);
+}
+
+// is_used tells what TCP has made use of and frees as if it had not: segments
+// without data for a connection that is closing, and for one in TIME_WAIT.
+static __always_inline bool is_used(__u32 reason, __u64 location)
+{
+	if (reason != config.not_specified)
+		return false;
+	return is_in(location, &config.used[0]) || is_in(location, &config.used[1]) || is_in(location, &config.used[2]);
 }
 
 // read_callers finds who called netfilter, which tells the hook. The function that
@@ -75,7 +92,7 @@ static __always_inline void read_callers(void *ctx, struct drop_key *key)
 		return;
 #pragma unroll
 	for (int i = 0; i < 14; i++) {
-		if (is_in(stack[i], 0) || is_in(stack[i], 1)) {
+		if (is_in(stack[i], &config.hooks[0]) || is_in(stack[i], &config.hooks[1])) {
 			key->callers[0] = stack[i + 1];
 			key->callers[1] = stack[i + 2];
 			return;
@@ -122,7 +139,7 @@ static __always_inline int handle(__u64 *ctx)
 		key.reason = ctx[2];
 	if (key.reason == config.not_dropped || key.reason == config.consumed || key.reason == config.queue_purge)
 		return 0;
-	if (!scope_is_running())
+	if (key.reason == config.other_host || is_purge(key.reason, ctx[1]) || is_used(key.reason, ctx[1]) || !scope_is_running())
 		return 0;
 	p.skb = (void *)ctx[0];
 	if (config.arguments >= 4)

@@ -20,6 +20,16 @@ type DropreasonDropConfig struct {
 		Begin uint64
 		End   uint64
 	}
+	Purges [3]struct {
+		_     structs.HostLayout
+		Begin uint64
+		End   uint64
+	}
+	Used [3]struct {
+		_     structs.HostLayout
+		Begin uint64
+		End   uint64
+	}
 	HostNetns    uint64
 	Arguments    uint32
 	NotDropped   uint32
@@ -28,7 +38,7 @@ type DropreasonDropConfig struct {
 	Unspecified  uint32
 	QueuePurge   uint32
 	NotSpecified uint32
-	Pad          uint32
+	OtherHost    uint32
 }
 
 type DropreasonDropCount struct {

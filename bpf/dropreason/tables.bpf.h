@@ -18,6 +18,11 @@ struct drop_config {
 	// Where netfilter calls a hook's functions: nf_hook_slow and
 	// nf_hook_slow_list, or zeros.
 	struct code hooks[2];
+	// Where sockets are emptied when they are closed, for kernels that have no
+	// reason for it, or zeros.
+	struct code purges[3];
+	// Where TCP frees what it has used, on kernels with reasons, or zeros.
+	struct code used[3];
 	__u64 host_netns;  // inode number of the node's own
 	__u32 arguments;   // of the tracepoint: 2, 3 or 4
 	__u32 not_dropped; // reasons, or the highest number where the kernel has no such
@@ -26,9 +31,9 @@ struct drop_config {
 	__u32 unspecified; // for kernels without reasons
 	// What a socket had not read when it was closed: most often the peer's FIN. No
 	// packet was on its way to anybody.
-	__u32 queue_purge;
+	__u32 queue_purge; // purges tell on kernels that have no such reason
 	__u32 not_specified; // or unspecified
-	__u32 pad;
+	__u32 other_host; // for somebody else: a bridge floods what it knows no port of
 };
 
 volatile const struct drop_config config = {};

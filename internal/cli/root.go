@@ -77,7 +77,7 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 	captures := group(&cobra.Command{Use: "capture", Short: "Capture packets of pods and nodes"})
 	captures.AddCommand(
 		capture.NewCreate(flags, streams), capture.NewList(flags, streams), capture.NewLogs(flags, streams), capture.NewStop(flags, streams),
-		capture.NewDownload(flags, streams), capture.NewDelete(flags, streams),
+		capture.NewDownload(flags, streams), capture.NewDelete(flags, streams), capture.NewRead(streams), capture.NewFilter(streams),
 	)
 	measurements := group(&cobra.Command{Use: "metrics", Short: "Measure what pods and nodes send, lose and wait for"})
 	measurements.AddCommand(metrics.Commands(flags, streams)...)

@@ -50,20 +50,25 @@ func neededRights() []right {
 // preflight finds out, without creating anything, whether a run's objects can
 // be created: whether the user may, and whether the namespace takes the pod.
 func preflight(ctx context.Context, cfg Config, runID string) error {
-	var missing []right
+	_, err := examine(ctx, cfg, runID)
+	return err
+}
+
+// examine is preflight that also says which rights are missing.
+func examine(ctx context.Context, cfg Config, runID string) (missing []right, err error) {
 	var admission, taken error
 	var checks sync.WaitGroup
 	checks.Go(func() { taken = checkName(ctx, cfg) })
 	checks.Go(func() { missing = missingRights(ctx, cfg.Client, cfg.Namespace) })
 	checks.Go(func() { admission = tryPod(ctx, cfg, runID) })
 	checks.Wait()
-	if len(missing) > 0 {
-		return rightsError(ctx, cfg, missing)
+	switch {
+	case len(missing) > 0:
+		return missing, rightsError(ctx, cfg, missing)
+	case taken != nil:
+		return nil, taken
 	}
-	if taken != nil {
-		return taken
-	}
-	return admission
+	return nil, admission
 }
 
 // checkName reports a capture of the same name. Only creating the lease knows for

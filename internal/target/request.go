@@ -151,7 +151,7 @@ func (r Request) validate() error {
 		return usage("name one, such as deploy/web or -l app=web; every Linux node is --node-selectors kubernetes.io/os=linux",
 			"no target given")
 	case len(given) > 1:
-		return usage("keep one of them, or run one capture for each",
+		return usage("keep one of them, or run the command once for each",
 			"%s and %s cannot be combined", given[0], given[1])
 	case r.NamespaceSelectors != "" && r.AllNamespaces:
 		return usage("drop one of them", "--namespace-selectors and -A cannot be combined")

@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
+// onceLooks is how many intervals one table waits for its first numbers.
+const onceLooks = 5
+
 // Print writes the view as lines of plain text, for files and programs: a header,
 // and then each interval one line for each row, with the time first. Between two
 // columns are at least two blanks. Lines that begin with "#" say what is lost or
 // not supported, and why there are no rows, when that changes. It ends with ctx,
 // which is no error, or when w does.
 //
-// With once it waits for one interval, prints one table, without times, and
-// returns.
+// With once it waits until something was measured, which takes an interval or two,
+// prints one table, without times, and returns. Where nothing comes it gives up.
 func Print(ctx context.Context, w io.Writer, o Options, once bool) error {
 	if err := o.Validate(); err != nil {
 		return err
@@ -27,13 +30,17 @@ func Print(ctx context.Context, w io.Writer, o Options, once bool) error {
 	feed.next(p.table.by)
 	timer := time.NewTicker(o.Interval)
 	defer timer.Stop()
-	for {
+	for looks := 1; ; looks++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		}
-		if err := p.print(feed.next(p.table.by)); err != nil {
+		f := feed.next(p.table.by)
+		if once && (f == nil || f.delta == nil) && looks < onceLooks {
+			continue // no rate can be told yet
+		}
+		if err := p.print(f); err != nil {
 			return fmt.Errorf("print %s: %w", p.table.view, err)
 		}
 		if once {

@@ -86,6 +86,34 @@ func TestPrintFilteredAndSorted(t *testing.T) {
 	})
 }
 
+// One table waits for numbers, for samples come a little after the interval. Without
+// any it gives up.
+func TestPrintOnceWaits(t *testing.T) {
+	for _, comes := range []time.Duration{1100 * time.Millisecond, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBubble()
+			source := sourceFunc(func(by metrics.By) *metrics.Report {
+				r := b.Report(by)
+				if time.Since(b.start) < comes {
+					r.Ended = r.Began
+				}
+				return r
+			})
+			var out strings.Builder
+			if err := Print(t.Context(), &out, Options{Source: source, Now: b.clock}, true); err != nil {
+				t.Fatal(err)
+			}
+			numbers, want := strings.Contains(out.String(), "  104k  "), 2*time.Second
+			if comes == time.Hour {
+				want = onceLooks * time.Second
+			}
+			if took := time.Since(b.start); took != want || numbers != (comes < time.Hour) {
+				t.Errorf("after %s, want %s:\n%s", took, want, &out)
+			}
+		})
+	}
+}
+
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

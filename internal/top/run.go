@@ -82,10 +82,10 @@ func (p *program) poll(again bool) tea.Cmd {
 }
 
 // Update implements [tea.Model].
-func (p *program) Update(msg tea.Msg) (_ tea.Model, then tea.Cmd) {
+func (p *program) Update(msg tea.Msg) (model tea.Model, then tea.Cmd) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			p.broken, then = panicked(cause), tea.Quit
+			p.broken, model, then = panicked(cause), p, tea.Quit
 		}
 	}()
 	switch msg := msg.(type) {

@@ -21,7 +21,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newUDPSendCommand(), newHTTPGetCommand())
+	root.AddCommand(newServeCommand(), newUDPSendCommand(), newHTTPGetCommand(), newTCPEchoCommand(), newTCPConnectCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/selecting"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/manifest"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -39,7 +41,10 @@ the command returns when the capture has begun: see capture list.
 
 Name targets as for kubectl: TYPE/NAME, several if you like, where TYPE is pod,
 deploy, sts, ds, rs, job, cronjob, svc or node; or select pods with -l. A node
-is captured on its own interfaces, a pod on the pod's.`
+is captured on its own interfaces, a pod on the pod's.
+
+With -f the captures are those of Retina's Capture manifests (retina.sh/v1alpha1),
+which the cluster need not know. --dry-run=client prints a command line as one.`
 
 const createExample = `  # ten seconds of a deployment's traffic
   kubectl retina capture create deploy/web -n shop --duration 10s
@@ -52,6 +57,10 @@ const createExample = `  # ten seconds of a deployment's traffic
 
   # an hour of it in a blob container, while this machine does something else
   kubectl retina capture create deploy/web -n shop --duration 1h --no-wait --blob-upload "$SAS"
+
+  # what would be done; and a command line as a manifest, which is run as one
+  kubectl retina capture create deploy/web -n shop --dry-run=server
+  kubectl retina capture create deploy/web -n shop --duration 5s --dry-run=client | kubectl retina capture create -f -
 
   # every Linux node, at most 10 MB, with a summary for a script
   kubectl retina capture create --node-selectors kubernetes.io/os=linux --max-size 10 -o json`
@@ -84,23 +93,31 @@ type createOptions struct {
 
 	collectors collectors.Flags
 	hook       string
+
+	files  []string // manifests
+	dryRun string   // "", dryRunClient or dryRunServer
+
+	flags *pflag.FlagSet  // all of the above
+	own   map[string]bool // names of the flags that are this command's own
+	// What a manifest says that no flag does, and the paths of the fields that flags
+	// were set from.
+	source    *manifest.Capture // nil: there is none
+	namespace string            // of the targets; empty: that of -n
+	nameBase  string            // what a capture without a name is called
+	fields    map[string]string
 }
 
 // NewCreate returns the command.
 func NewCreate(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Command {
 	o := &createOptions{kube: flags, streams: streams, now: time.Now}
 	cmd := &cobra.Command{
-		Use:     "create [TYPE/NAME ...]",
+		Use:     "create [TYPE/NAME ...] | -f FILENAME",
 		Short:   "Capture packets of pods and nodes into one file",
 		Long:    createLong,
 		Example: createExample,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.request.Args = args
-			config, err := o.complete()
-			if err != nil {
-				return err
-			}
-			return newRun(o, config).run(cmd.Context())
+			return o.create(cmd.Context())
 		},
 	}
 	o.addFlags(cmd)
@@ -114,7 +131,9 @@ func NewCreate(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Com
 func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
+	o.flags, o.own, o.fields = f, map[string]bool{}, map[string]string{}
 	selecting.AddTo(f, &o.request)
+	o.addManifestFlags(cmd)
 
 	f.DurationVar(&o.duration, "duration", time.Minute, "how long to capture; 0 is until Ctrl-C, a day at most")
 	f.Int64Var(&o.maxSizeMB, "max-size", 100, "end before the file is larger, in MB of 1024*1024 bytes; 0 is no limit")
@@ -139,6 +158,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	o.collectors.AddTo(f)
 	f.StringVar(&o.hook, "hook", "", "attach by tcx or socket only, to try the fallback for kernels before 6.6")
 	_ = f.MarkHidden("hook")
+	f.VisitAll(func(flag *pflag.Flag) { o.own[flag.Name] = true })
 }
 
 // config is what the flags say, checked; no string in it needs parsing.
@@ -162,7 +182,7 @@ const maxCapture = 24 * time.Hour
 func (o *createOptions) complete() (*config, error) {
 	c, err := o.check()
 	if err != nil {
-		return nil, exit.With(exit.Usage, err)
+		return nil, exit.With(exit.Usage, o.inManifest(err))
 	}
 	return c, nil
 }
@@ -184,6 +204,8 @@ func (o *createOptions) check() (*config, error) {
 		return nil, errors.New("--write - and -o both want standard output")
 	case o.write == capture.Stdout && isTerminal(o.streams.Out):
 		return nil, hint.Wrap(errors.New("--write - would write packets to the terminal"), "pipe it into tshark -r -, or name a file")
+	case o.dryRun != "" && o.dryRun != dryRunClient && o.dryRun != dryRunServer:
+		return nil, fmt.Errorf("--dry-run %q is not one of %s, %s", o.dryRun, dryRunClient, dryRunServer)
 	case o.hook != "" && o.hook != "tcx" && o.hook != "socket":
 		return nil, fmt.Errorf("--hook %q is not one of tcx, socket", o.hook)
 	}

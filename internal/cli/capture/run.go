@@ -94,21 +94,11 @@ func (r *captureRun) run(ctx context.Context) error {
 // prepare does everything that can fail before something is created: it finds
 // the targets, asks whether collectors may run, and opens the output.
 func (r *captureRun) prepare(ctx context.Context) (err error) {
-	if r.cluster, err = r.kube.Cluster(); err != nil {
+	if err := r.aim(ctx); err != nil {
 		return err
-	}
-	r.request.Namespace = r.cluster.Namespace
-	if r.config.selection, err = r.request.Selection(); err != nil {
-		return exit.With(exit.Usage, err)
 	}
 	executor, err := session.NewRemoteExecutor(r.cluster.REST)
 	if err != nil {
-		return err
-	}
-	if r.collectors.Namespace == "" {
-		r.collectors.Namespace = r.cluster.ContextNamespace
-	}
-	if err := r.prepareStorage(ctx); err != nil {
 		return err
 	}
 	r.narrator.Status("looking for " + r.config.selection.String())
@@ -117,11 +107,9 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	var both sync.WaitGroup
 	both.Go(func() { r.resolved, resolveErr = r.config.selection.Resolve(ctx, r.cluster.Client) })
 	both.Go(func() {
-		r.sessions, openErr = session.Open(ctx, session.Config{
-			Client: r.cluster.Client, Executor: executor, Namespace: r.collectors.Namespace,
-			Image: r.config.image, PullSecrets: r.collectors.PullSecrets, MaxRun: r.lifetime(), Events: r.narrator.Starting,
-			Capture: r.uniqueName, Annotations: r.annotations(), Storage: r.storage,
-		})
+		config := r.sessionConfig()
+		config.Executor, config.Events = executor, r.narrator.Starting
+		r.sessions, openErr = session.Open(ctx, config)
 	})
 	both.Wait()
 	err = errors.Join(resolveErr, openErr)
@@ -141,6 +129,33 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 		err = errors.Join(err, r.sessions.Close(ctx))
 	}
 	return err
+}
+
+// aim finds the cluster and what to look for there, the capture's name and where
+// it is stored. It creates nothing.
+func (r *captureRun) aim(ctx context.Context) (err error) {
+	if r.cluster, err = r.kube.Cluster(); err != nil {
+		return err
+	}
+	if r.request.Namespace = r.namespace; r.namespace == "" {
+		r.request.Namespace = r.cluster.Namespace
+	}
+	if r.config.selection, err = r.request.Selection(); err != nil {
+		return exit.With(exit.Usage, r.inManifest(err))
+	}
+	if r.collectors.Namespace == "" {
+		r.collectors.Namespace = r.cluster.ContextNamespace
+	}
+	return r.inManifest(r.prepareStorage(ctx))
+}
+
+// sessionConfig says what the collectors are.
+func (r *captureRun) sessionConfig() session.Config {
+	return session.Config{
+		Client: r.cluster.Client, Namespace: r.collectors.Namespace,
+		Image: r.config.image, PullSecrets: r.collectors.PullSecrets, MaxRun: r.lifetime(),
+		Capture: r.uniqueName, Annotations: r.annotations(), Storage: r.storage,
+	}
 }
 
 // open opens the output. A named pipe may have to wait for its reader.
@@ -184,8 +199,11 @@ func (r *captureRun) path() string {
 }
 
 // firstTarget is what a capture is called that was given no name.
-func (r *captureRun) firstTarget() string {
-	args := r.request.Args
+func (o *createOptions) firstTarget() string {
+	args := o.request.Args
+	if o.nameBase != "" {
+		return o.nameBase
+	}
 	if len(args) == 0 {
 		return "capture"
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -188,8 +189,10 @@ func (n *nodeState) ready(s *session.Session) {
 // failed notes targets that could not be attached to.
 func (n *nodeState) failed(targets []wire.TargetError) {
 	for _, f := range targets {
-		n.observer.warn(n.targetName(f.Target) + " is not measured: " + f.Cause)
-		n.observer.skip(n.targetName(f.Target), f.Cause)
+		name := n.targetName(f.Target)
+		cause := strings.TrimPrefix(f.Cause, name+": ")
+		n.observer.warn(name + " is not measured: " + cause)
+		n.observer.skip(name, cause)
 	}
 }
 

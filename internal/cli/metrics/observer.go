@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -218,6 +219,17 @@ func (o *observer) skip(name, reason string) {
 	o.fold.SetSkipped(o.skipped)
 }
 
+// unskip forgets that a target was not measured: now it is.
+func (o *observer) unskip(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := len(o.skipped)
+	o.skipped = slices.DeleteFunc(o.skipped, func(s metrics.Skipped) bool { return s.Target == oneline.Text(name) })
+	if len(o.skipped) < before {
+		o.fold.SetSkipped(o.skipped)
+	}
+}
+
 // node returns the state of a node, made if it is new.
 func (o *observer) node(name string) *nodeState {
 	o.mu.Lock()
@@ -247,6 +259,7 @@ func (o *observer) addPod(pod *target.Pod) {
 	n := o.node(pod.Node)
 	switch {
 	case !pod.HostNetwork:
+		o.unskip("pod " + pod.String()) // it may have been pending
 		n.add(*pod)
 	case o.withNodes: // measured anyway
 	case o.everything:

@@ -136,7 +136,7 @@ func (o *snapshotOptions) complete(args []string) error {
 	for _, text := range o.expect {
 		e, err := expect.Parse(text)
 		if err != nil {
-			return fmt.Errorf("--expect: %w", err)
+			return o.wrongExpectation(err)
 		}
 		o.expectations = append(o.expectations, e)
 	}
@@ -144,6 +144,19 @@ func (o *snapshotOptions) complete(args []string) error {
 		return hint.Wrap(errors.New("-o junit prints verdicts, and there is no --expect"), "add --expect 'drops == 0'")
 	}
 	return o.readBefore()
+}
+
+// wrongExpectation shows the place of an error in an expectation, with a mark below
+// it, and returns the error in one line.
+func (o *snapshotOptions) wrongExpectation(err error) error {
+	var wrong *expect.SyntaxError
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("--expect: %w", err)
+	}
+	if _, place, _ := strings.Cut(wrong.Error(), "\n"); wrong.Text != "" {
+		fmt.Fprintln(o.streams.ErrOut, place)
+	}
+	return hint.Wrap(fmt.Errorf("--expect: %s", wrong.Cause), hint.Of(err))
 }
 
 // readBefore reads the report of --compare.
@@ -195,6 +208,9 @@ func (o *snapshotOptions) measure(ctx context.Context, obs *observer) (report, j
 	if err := obs.start(ctx); err != nil {
 		return nil, nil, err
 	}
+	if !obs.narrator.Terminal() {
+		obs.narrator.Info("measuring " + narration.Duration(o.duration))
+	}
 	began := time.Now()
 	told := obs.narrator.Progress(func() string {
 		return fmt.Sprintf("measuring %s … %s", narration.Duration(o.duration), time.Since(began).Round(time.Second))
@@ -224,7 +240,13 @@ func (o *snapshotOptions) tell(ctx context.Context, report, judged *metrics.Repo
 func (o *snapshotOptions) print(report, judged *metrics.Report, verdicts []expect.Verdict) error {
 	out := o.streams.Out
 	if o.before != nil {
-		return o.printChanges(report)
+		if err := o.printChanges(report); err != nil {
+			return err
+		}
+		if o.format == "table" || o.format == "wide" {
+			return o.printVerdicts(out, verdicts)
+		}
+		return o.printVerdicts(o.streams.ErrOut, verdicts)
 	}
 	shown := *report
 	if o.top > 0 {
@@ -297,6 +319,9 @@ func (o *snapshotOptions) code(ctx context.Context, report *metrics.Report, verd
 		return exit.With(exit.Partial, fmt.Errorf("%d of %d expectations could not be measured", unknown, len(verdicts)))
 	case ctx.Err() != nil:
 		return exit.With(exit.Interrupted, exit.ErrSilent)
+	}
+	if len(report.Lost) > 0 {
+		return exit.With(exit.Partial, errors.New("the numbers are lower bounds: see what was lost"))
 	}
 	for _, n := range report.Nodes {
 		if n.Error != "" {

@@ -171,27 +171,29 @@ func TestPacketForms(t *testing.T) {
 		{"cut", 0, []gopacket.SerializableLayer{&ip4}},
 	}
 	for _, hook := range hooks {
-		w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
-		w.start()
-		for _, test := range tests {
-			name := strings.ReplaceAll(test.name, " ", "-")
-			query := build(t, 1, false, name+".", dnsmessage.TypeA, 0)
-			if test.name == "cut" {
-				query = query[:20]
+		t.Run(hook, func(t *testing.T) {
+			w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
+			w.start()
+			for _, test := range tests {
+				name := strings.ReplaceAll(test.name, " ", "-")
+				query := build(t, 1, false, name+".", dnsmessage.TypeA, 0)
+				if test.name == "cut" {
+					query = query[:20]
+				}
+				vethtest.SendRaw(t, w.pod.Netns, frame(t, append(test.ip, udp, gopacket.Payload(query))...))
+				w.sample()
+				server := "192.0.2.2:53"
+				if test.name == "extension headers" {
+					server = "[2001:db8::2]:53"
+				}
+				if got := w.known["1 client 17 "+server+" "+name+" A"].Queries; got != test.want {
+					t.Errorf("%s: %d queries, want %d", test.name, got, test.want)
+				}
 			}
-			vethtest.SendRaw(t, w.pod.Netns, frame(t, append(test.ip, udp, gopacket.Payload(query))...))
-			w.sample()
-			server := "192.0.2.2:53"
-			if test.name == "extension headers" {
-				server = "[2001:db8::2]:53"
+			if w.lost["messages: malformed"] != 1 {
+				t.Errorf("lost %v, want one malformed message", w.lost)
 			}
-			if got := w.known["1 client 17 "+server+" "+name+" A"].Queries; got != test.want {
-				t.Errorf("%s, %s: %d queries, want %d", hook, test.name, got, test.want)
-			}
-		}
-		if w.lost["messages: malformed"] != 1 {
-			t.Errorf("%s: lost %v, want one malformed message", hook, w.lost)
-		}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ package dns
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,15 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/hook"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
 	"github.com/kubectl-retina/kubectl-retina/internal/vethtest"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
-var hooks = []string{"tcx", "socket"}
+var hooks = []string{hook.TCX, hook.Socket}
 
 // delay is how long the server needs for names that begin with "slow".
 const delay = 100 * time.Millisecond
@@ -61,7 +64,11 @@ func (w *world) add(id uint32, pod *vethtest.Pod) {
 	if len(failed) > 0 {
 		w.Fatalf("not added: %+v", failed)
 	}
-	must(w, w.plugin.Attach(added))
+	err = w.plugin.Attach(added)
+	if w.scope.Options().Hook == hook.TCX && errors.Is(err, ebpf.ErrNotSupported) {
+		w.Skip(err) // Linux before 6.6
+	}
+	must(w, err)
 }
 
 func (w *world) start() {

@@ -127,10 +127,20 @@ func (p *Plugin) spec() (*ebpf.CollectionSpec, error) {
 		HostNetns: p.scope.Host().Ino, Arguments: p.reasons.arguments,
 		NotDropped: p.reasons.notDropped, Consumed: p.reasons.consumed,
 		Netfilter: p.reasons.netfilter, Unspecified: p.reasons.unspecified,
-		QueuePurge: p.reasons.queuePurge, NotSpecified: p.reasons.notSpecified,
+		QueuePurge: p.reasons.queuePurge, NotSpecified: p.reasons.notSpecified, OtherHost: p.reasons.otherHost,
 	}
 	for i, function := range []string{"nf_hook_slow", "nf_hook_slow_list"} {
 		config.Hooks[i].Begin, config.Hooks[i].End = p.names.symbols.codeOf(function)
+	}
+	if p.reasons.arguments >= 3 { // else all that these functions free has no reason
+		for i, function := range users() {
+			config.Used[i].Begin, config.Used[i].End = p.names.symbols.codeOf(function)
+		}
+	}
+	if p.reasons.queuePurge == noReason {
+		for i, function := range purges() {
+			config.Purges[i].Begin, config.Purges[i].End = p.names.symbols.codeOf(function)
+		}
 	}
 	if err := spec.Variables["config"].Set(config); err != nil {
 		return nil, fmt.Errorf("set BPF config: %w", err)
@@ -188,6 +198,10 @@ func (p *Plugin) readNames() {
 	if err != nil {
 		p.lack(hint.Wrap(fmt.Errorf("functions and netfilter hooks of drops are unknown: %w", err),
 			"set kernel.kptr_restrict to 0 or 1 on the node"))
+		if p.reasons.queuePurge == noReason {
+			p.lack(hint.Wrap(errors.New("what a socket had not read when it was closed, most often the peer's FIN, counts as a drop"),
+				"set kernel.kptr_restrict to 0 or 1 on the node, or use Linux 6.6 or later"))
+		}
 		return
 	}
 	p.names.symbols = symbols

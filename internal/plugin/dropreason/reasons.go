@@ -35,6 +35,9 @@ type reasons struct {
 	notDropped, consumed, netfilter, unspecified uint32
 	// queuePurge is no drop either. See the program.
 	queuePurge, notSpecified uint32
+	// otherHost is none of the target's: a bridge floods what it does not know the
+	// port of.
+	otherHost uint32
 	// modules is whether the enums of modules were looked for.
 	modules bool
 }
@@ -47,7 +50,7 @@ func readReasons(most uint32) (*reasons, error) {
 		return nil, hint.Wrap(fmt.Errorf("read the kernel's type information: %w", err),
 			"counting drops needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF, see `ls /sys/kernel/btf/vmlinux`)")
 	}
-	r := &reasons{names: map[uint32]string{}, notDropped: noReason, consumed: noReason, netfilter: noReason, queuePurge: noReason}
+	r := &reasons{names: map[uint32]string{}, notDropped: noReason, consumed: noReason, netfilter: noReason, queuePurge: noReason, otherHost: noReason}
 	if r.arguments, err = tracepointArguments(spec); err != nil {
 		return nil, err
 	}
@@ -95,6 +98,8 @@ func (r *reasons) addCore(enum *btf.Enum) {
 			continue
 		case reasonPrefix + "NETFILTER_DROP":
 			r.netfilter = number
+		case reasonPrefix + "OTHERHOST":
+			r.otherHost = number
 		case reasonPrefix + "QUEUE_PURGE":
 			r.queuePurge = number
 		case reasonPrefix + notSpecified:
@@ -102,6 +107,12 @@ func (r *reasons) addCore(enum *btf.Enum) {
 		}
 		r.names[number] = strings.TrimPrefix(v.Name, reasonPrefix)
 	}
+}
+
+// purges are the kernel's functions that empty sockets: before Linux 6.6, only they
+// tell what is QUEUE_PURGE today.
+func purges() []string {
+	return []string{"sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge"}
 }
 
 // addSubsystems takes the names of the enums of subsystems that are in spec.
@@ -139,4 +150,10 @@ func (r *reasons) name(number uint32) string {
 		return r.name(number)
 	}
 	return fmt.Sprintf("SUBSYS_%d_%d", subsystem, number&(1<<subsystemShift-1))
+}
+
+// users are the kernel's functions that free segments without a reason after they
+// have used them.
+func users() []string {
+	return []string{"tcp_rcv_state_process", "tcp_v4_rcv", "tcp_v6_rcv"}
 }

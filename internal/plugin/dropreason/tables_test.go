@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -228,7 +229,7 @@ func TestCiliumsDropsAreTheNodes(t *testing.T) {
 
 	pod := vethtest.NewPod(t)
 	b := measure(t, scope.Options{HostNetns: pathOf(pod.Peer)}, options{bpffs: bpffs}, nodeTarget())
-	if missing := b.Missing(); len(missing) > 0 {
+	if missing := ofCilium(b); len(missing) > 0 {
 		t.Errorf("missing %+v", missing)
 	}
 	put(133, 1, 1, tally{Packets: 104, Bytes: 10400}, tally{Packets: 1, Bytes: 60})
@@ -259,10 +260,15 @@ func TestCiliumWithoutTheNode(t *testing.T) {
 	_, bpffs := pinCilium(t)
 	pod := vethtest.NewPod(t)
 	b := measure(t, scope.Options{}, options{bpffs: bpffs}, podTarget(pod))
-	missing := b.Missing()
-	if len(missing) != 1 || !missing[0].Partial || missing[0].Plugin != Name || !strings.Contains(missing[0].Cause, "Cilium") || missing[0].Hint == "" {
-		t.Errorf("missing %+v", missing)
+	missing := ofCilium(b)
+	if len(missing) != 1 || !missing[0].Partial || missing[0].Plugin != Name || missing[0].Hint == "" {
+		t.Errorf("missing %+v", b.Missing())
 	}
+}
+
+// ofCilium is what is missing of Cilium's drops: kernels lack other things.
+func ofCilium(b *bench) []wire.PluginError {
+	return slices.DeleteFunc(b.Missing(), func(e wire.PluginError) bool { return !strings.Contains(e.Cause, "Cilium") })
 }
 
 func TestAnotherMapIsNotCiliums(t *testing.T) {

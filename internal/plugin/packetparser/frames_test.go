@@ -125,20 +125,22 @@ func TestFrames(t *testing.T) {
 		{"IPv6 atomic fragment", ipv6(fragment, slices.Concat([]byte{17, 0, 0, 0, 0, 0, 0, 1}, udp)), nil, 0, v6(17, 4004, wire.RoleServer)},
 	}
 	for _, force := range hooks {
-		pod := vethtest.NewPod(t)
-		w := newWorld(t, scope.Options{Hook: force}, pod)
-		for _, test := range tests {
-			t.Run(force+" "+test.name, func(t *testing.T) {
-				w.sample()
-				before := w.flows[test.want]
-				vethtest.SendRaw(t, pod.Peer, append(ethernet(t, pod, test.packet, test.tags...), make([]byte, test.pad)...))
-				w.sample()
-				got := w.flows[test.want]
-				if got.PacketsIn-before.PacketsIn != 1 || got.BytesIn-before.BytesIn != uint64(len(test.packet)) {
-					t.Errorf("before %+v\nafter %+v", before, got)
-				}
-			})
-		}
+		t.Run(force, func(t *testing.T) {
+			pod := vethtest.NewPod(t)
+			w := newWorld(t, scope.Options{Hook: force}, pod)
+			for _, test := range tests {
+				t.Run(test.name, func(t *testing.T) {
+					w.sample()
+					before := w.flows[test.want]
+					vethtest.SendRaw(t, pod.Peer, append(ethernet(t, pod, test.packet, test.tags...), make([]byte, test.pad)...))
+					w.sample()
+					got := w.flows[test.want]
+					if got.PacketsIn-before.PacketsIn != 1 || got.BytesIn-before.BytesIn != uint64(len(test.packet)) {
+						t.Errorf("before %+v\nafter %+v", before, got)
+					}
+				})
+			}
+		})
 	}
 }
 
@@ -197,18 +199,20 @@ func TestRawInterface(t *testing.T) {
 	}))
 	defer tun.Fds[0].Close()
 	for _, force := range hooks {
-		w := newWorld(t, scope.Options{Hook: force}, pod)
-		for _, packet := range [][]byte{ipv4(17, 0, nil, ports(40000, 4004)), ipv6(17, ports(40000, 4004))} {
-			_, err := unix.Write(int(tun.Fds[0].Fd()), packet)
-			vethtest.Must(t, err)
-		}
-		w.sample()
-		got := []uint64{
-			w.flows[key(1, 17, "192.0.2.1", "192.0.2.2", 4004, wire.RoleServer)].BytesIn,
-			w.flows[key(1, 17, "2001:db8::1", "2001:db8::2", 4004, wire.RoleServer)].BytesIn,
-		}
-		if !slices.Equal(got, []uint64{28, 48}) {
-			t.Errorf("%s: bytes %v of %+v", force, got, w.flows)
-		}
+		t.Run(force, func(t *testing.T) {
+			w := newWorld(t, scope.Options{Hook: force}, pod)
+			for _, packet := range [][]byte{ipv4(17, 0, nil, ports(40000, 4004)), ipv6(17, ports(40000, 4004))} {
+				_, err := unix.Write(int(tun.Fds[0].Fd()), packet)
+				vethtest.Must(t, err)
+			}
+			w.sample()
+			got := []uint64{
+				w.flows[key(1, 17, "192.0.2.1", "192.0.2.2", 4004, wire.RoleServer)].BytesIn,
+				w.flows[key(1, 17, "2001:db8::1", "2001:db8::2", 4004, wire.RoleServer)].BytesIn,
+			}
+			if !slices.Equal(got, []uint64{28, 48}) {
+				t.Errorf("bytes %v of %+v", got, w.flows)
+			}
+		})
 	}
 }

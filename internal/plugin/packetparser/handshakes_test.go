@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
 	"github.com/kubectl-retina/kubectl-retina/internal/vethtest"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -94,11 +95,15 @@ func TestRefused(t *testing.T) {
 		conn.Close()
 		t.Fatal("nobody listens there")
 	}
+	wantSent := 0
+	if tellsResets(t) {
+		wantSent = 1
+	}
 	w.eventually("events of both", func() bool {
 		refused, _ := w.countEvents(wire.EventConnect, reasonRefused)
 		sent, _ := w.countEvents(wire.EventReset, reasonSent)
 		received, _ := w.countEvents(wire.EventReset, reasonReceived)
-		return refused == 2 && sent == 1 && received == 1
+		return refused == 2 && sent == wantSent && received == 1
 	})
 	f := w.tcp("192.0.2.1", "192.0.2.2")
 	if f.Refused != 1 || f.Opened+f.Unanswered != 0 || f.Port != 50099 || f.Role != wire.RoleClient || f.PacketsOut != 1 || f.PacketsIn != 1 || f.FlagsIn[wire.FlagRST] != 1 {
@@ -112,8 +117,8 @@ func TestRefused(t *testing.T) {
 	if e.Source.String() != "192.0.2.2:50099" || e.Destination.String() != "192.0.2.1:30000" || e.Direction != wire.DirectionIn || e.Target != 1 {
 		t.Errorf("reset received: %+v", e)
 	}
-	_, e = w.countEvents(wire.EventReset, reasonSent)
-	if e.Source.String() != "[2001:db8::1]:50098" || e.Destination.String() != "[2001:db8::2]:30000" || e.Direction != wire.DirectionOut {
+	n, e := w.countEvents(wire.EventReset, reasonSent)
+	if n > 0 && (e.Source.String() != "[2001:db8::1]:50098" || e.Destination.String() != "[2001:db8::2]:30000" || e.Direction != wire.DirectionOut) {
 		t.Errorf("reset sent: %+v", e)
 	}
 	for _, e := range w.events {
@@ -121,6 +126,40 @@ func TestRefused(t *testing.T) {
 			(e.Source.String() != "192.0.2.1:30000" || e.Destination.String() != "192.0.2.2:50099") {
 			t.Errorf("connection refused: %+v", e)
 		}
+	}
+}
+
+// TestSocketsReset has a socket of the pod give up its connection, and then one of
+// the peer.
+func TestSocketsReset(t *testing.T) {
+	pod := vethtest.NewPod(t)
+	w := newWorld(t, scope.Options{EventsPerSecond: 100}, pod)
+	listen(t, pod.Peer, "192.0.2.2:8080")
+	listen(t, pod.Netns, "[2001:db8::1]:8080")
+	for _, c := range []struct {
+		client   *hostns.Netns
+		from, to string
+	}{
+		{pod.Netns, "192.0.2.1:30000", "192.0.2.2:8080"},
+		{pod.Peer, "[2001:db8::2]:30001", "[2001:db8::1]:8080"},
+	} {
+		conn, err := dial(c.client, c.from, c.to, patience)
+		vethtest.Must(t, err)
+		vethtest.Must(t, conn.(*net.TCPConn).SetLinger(0))
+		vethtest.Must(t, conn.Close())
+	}
+	w.eventually("resets", func() bool {
+		sent, _ := w.countEvents(wire.EventReset, reasonSent)
+		received, _ := w.countEvents(wire.EventReset, reasonReceived)
+		return sent == 1 && received == 1
+	})
+	_, sent := w.countEvents(wire.EventReset, reasonSent)
+	if sent.Source.String() != "192.0.2.1:30000" || sent.Destination.String() != "192.0.2.2:8080" || sent.Direction != wire.DirectionOut || sent.Target != 1 {
+		t.Errorf("reset sent: %+v", sent)
+	}
+	_, received := w.countEvents(wire.EventReset, reasonReceived)
+	if received.Source.String() != "[2001:db8::2]:30001" || received.Destination.String() != "[2001:db8::1]:8080" || received.Direction != wire.DirectionIn || received.Target != 1 {
+		t.Errorf("reset received: %+v", received)
 	}
 }
 

@@ -21,12 +21,15 @@ func TestUDPIsCountedExactly(t *testing.T) {
 			w := newWorld(t, scope.Options{Hook: force}, pod)
 			send(t, vethtest.UDP(t, pod.Netns, "192.0.2.1:40001", "192.0.2.2:4002"), 300, 100)
 			send(t, vethtest.UDP(t, pod.Peer, "[2001:db8::2]:40002", "[2001:db8::1]:4004"), 200, 50)
-			w.sample()
-			got := w.flows[key(1, protocolUDP, "192.0.2.1", "192.0.2.2", 4002, wire.RoleClient)]
+			out := key(1, protocolUDP, "192.0.2.1", "192.0.2.2", 4002, wire.RoleClient)
+			in := key(1, protocolUDP, "2001:db8::1", "2001:db8::2", 4004, wire.RoleServer)
+			// The first ones wait until the neighbour's address is known.
+			w.eventually("packets", func() bool { return w.flows[out].PacketsOut >= 300 && w.flows[in].PacketsIn >= 200 })
+			got := w.flows[out]
 			if got.PacketsOut != 300 || got.BytesOut != 300*(20+8+100) || got.PacketsIn != 0 || got.FlagsOut != nil {
 				t.Errorf("IPv4, out: %+v", got)
 			}
-			got = w.flows[key(1, protocolUDP, "2001:db8::1", "2001:db8::2", 4004, wire.RoleServer)]
+			got = w.flows[in]
 			if got.PacketsIn != 200 || got.BytesIn != 200*(40+8+50) || got.PacketsOut != 0 {
 				t.Errorf("IPv6, in: %+v", got)
 			}

@@ -16,6 +16,10 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
+// tellsWhy is how many arguments tcp_send_reset has since it has a reason, and since
+// it also fires where there is no socket (Linux 6.10).
+const tellsWhy = 3
+
 // trace attaches to the tracepoints. What cannot be attached costs what is
 // measured there only, and is in Missing.
 func (p *Plugin) trace() {
@@ -26,8 +30,11 @@ func (p *Plugin) trace() {
 		return
 	}
 	sent := bpf.PacketparserProgPacketparserResetSent
-	if tracepoint.Arguments(kernel, "tcp_send_reset") == 3 {
+	if n := tracepoint.Arguments(kernel, "tcp_send_reset"); n >= tellsWhy {
 		sent = bpf.PacketparserProgPacketparserResetSentWhy
+	} else if n > 0 {
+		p.miss("events of resets sent", errors.New("the kernel tells neither why nor of those that no socket sends, such as for a closed port"),
+			"needs Linux 6.10 or later; connections that are refused count on any kernel")
 	}
 	p.scope.Describe(scope.KindReset, describeReset(resetReasons(kernel)))
 	for _, t := range []struct{ program, what string }{

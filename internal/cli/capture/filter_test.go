@@ -1,0 +1,68 @@
+package capture
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+)
+
+// filter runs capture filter.
+func filter(args ...string) (stdout, stderr string, err error) {
+	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
+	cmd := NewFilter(streams)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	err = cmd.Execute()
+	return out.String(), errOut.String(), err
+}
+
+func TestFilterIsExplained(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"tcp", "port", "80", "or", "443"}, "tcp port 80 or tcp port 443\n"},
+		{[]string{"-d", "arp"}, "(000) ldh      [12]\n(001) jeq      #0x806           jt 2\tjf 3\n(002) ret      #262144\n(003) ret      #0\n"},
+		{[]string{"-dd", "arp"}, "{ 0x28, 0, 0, 0x0000000c },\n{ 0x15, 0, 1, 0x00000806 },\n{ 0x6, 0, 0, 0x00040000 },\n{ 0x6, 0, 0, 0x00000000 },\n"},
+		{[]string{"-ddd", "--link-type", "raw", "--snapshot-length", "64", "ip6"}, "5\n48 0 0 0\n84 0 0 240\n21 0 1 96\n6 0 0 64\n6 0 0 0\n"},
+	} {
+		got, stderr, err := filter(test.args...)
+		if err != nil || stderr != "" {
+			t.Errorf("%q: %v, stderr %q", test.args, err, stderr)
+		}
+		if got != test.want {
+			t.Errorf("%q prints\n%swant\n%s", test.args, got, test.want)
+		}
+	}
+	if _, stderr, err := filter("not pod monitoring/prometheus-0"); err != nil || !strings.Contains(stderr, "pod monitoring/prometheus-0") {
+		t.Errorf("%v, stderr %q", err, stderr)
+	}
+}
+
+func TestWrongFilters(t *testing.T) {
+	for _, test := range []struct {
+		args                []string
+		shown, text, advice string
+	}{
+		{[]string{"tcp prot 80"}, "tcp prot 80\n    ^^^^\n", `unexpected "prot"`, `did you mean "port"?`},
+		{[]string{"-d", "--link-type", "raw", "ether host 1:2:3:4:5:6"}, "ether host 1:2:3:4:5:6\n", "without an Ethernet header", ""},
+		{[]string{"-d", "pod web-1"}, "pod web-1\n", "pod", ""},
+		{[]string{"--link-type", "wifi", "arp"}, "", `--link-type "wifi"`, "raw"},
+		{[]string{"-dddd", "arp"}, "", "up to three times", ""},
+		{nil, "", "no filter is given", "tcp port 80"},
+	} {
+		stdout, stderr, err := filter(test.args...)
+		if err == nil || exit.Code(err) != exit.Usage || errors.Is(err, exit.ErrSilent) || stdout != "" {
+			t.Errorf("%q: %v, code %d, stdout %q", test.args, err, exit.Code(err), stdout)
+			continue
+		}
+		if !strings.HasPrefix(stderr, test.shown) || !strings.Contains(err.Error(), test.text) || !strings.Contains(hint.Of(err), test.advice) {
+			t.Errorf("%q: shown %q, error %v, hint %q", test.args, stderr, err, hint.Of(err))
+		}
+	}
+}
