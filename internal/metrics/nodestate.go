@@ -96,6 +96,10 @@ func newNodeState(name string, limit int) *nodeState {
 		return wire.FlowKey{Target: k.Target, Protocol: k.Protocol, Role: k.Role}
 	}
 	n.flows.rest, n.retransmits.rest = rest, rest
+	n.drops.rest = func(k wire.DropSample) wire.DropSample {
+		k.Source, k.Destination = netip.AddrPort{}, netip.AddrPort{}
+		return k
+	}
 	n.traffic.rest = func(k trafficKey) trafficKey { return trafficKey{target: k.target, uplink: k.uplink} }
 	return n
 }

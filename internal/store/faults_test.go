@@ -292,12 +292,12 @@ func TestDownloadOverBreakingConnections(t *testing.T) {
 		if got, want := readSum(t, s, name), sumOfBytes(whole(t, generated(size, 7))); got != want {
 			t.Errorf("%s: read %s, want %s", service, got, want)
 		}
-		replaced := false
+		var replaced atomic.Bool // the server's goroutine sets it
 		s = opened(t, destination(first(1, isGet, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 			defer func() { // the connection breaks after the archive was replaced
 				_, err := opened(t, destination(func(http.ResponseWriter, *http.Request, http.Handler) bool { return false }), impatient()).
 					Put(t.Context(), name, generated(size, 8), nil)
-				replaced = err == nil
+				replaced.Store(err == nil)
 				panic(http.ErrAbortHandler)
 			}()
 			defer func() { _ = recover() }()
@@ -309,7 +309,7 @@ func TestDownloadOverBreakingConnections(t *testing.T) {
 		}
 		_, err = io.Copy(io.Discard, body)
 		var e *Error
-		if !replaced || !errors.As(err, &e) || e.Status != http.StatusPreconditionFailed {
+		if !replaced.Load() || !errors.As(err, &e) || e.Status != http.StatusPreconditionFailed {
 			t.Errorf("%s: read of a replaced archive: %v", service, err)
 		}
 		_ = body.Close()

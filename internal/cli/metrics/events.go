@@ -115,7 +115,7 @@ func (o *eventsOptions) complete(args []string) error {
 func (o *eventsOptions) run(ctx context.Context) error {
 	o.out = bufio.NewWriter(o.streams.Out)
 	o.obs = newObserver(o.options, 5*time.Second)
-	o.obs.live, o.obs.events, o.obs.lasts = true, uint32(o.rate), o.duration
+	o.obs.live, o.obs.events, o.obs.lasts, o.obs.forget = true, uint32(o.rate), o.duration, goneFromServe
 	ended, end := context.WithCancel(ctx)
 	defer end()
 	o.obs.onEvent = func(n *nodeState, events *wire.Events) {
@@ -191,8 +191,12 @@ func (o *eventsOptions) print(n *nodeState, events *wire.Events) bool {
 			o.line(o.event(n, e))
 		}
 	}
-	if before := o.suppressed[n.name]; events.Suppressed > before {
-		o.suppressed[n.name] = events.Suppressed
+	before := o.suppressed[n.name]
+	if events.Suppressed < before {
+		before = 0 // another collector
+	}
+	o.suppressed[n.name] = events.Suppressed
+	if events.Suppressed > before {
 		o.line(Event{Time: o.now().UTC(), Node: n.name, Suppressed: events.Suppressed - before})
 	}
 	o.err = o.out.Flush()

@@ -139,10 +139,14 @@ func (n *nodeState) connect(ctx context.Context) {
 	n.tried = true
 	first := make([]wire.Target, 0, len(n.wanted))
 	told := map[uint32]bool{}
+	pods := 0
 	for _, w := range n.wanted {
 		if len(first) < targetsPerFrame {
 			first = append(first, n.wireTarget(w))
 			told[w.id] = true
+			if w.pod != nil {
+				pods++
+			}
 		}
 	}
 	n.mu.Unlock()
@@ -160,20 +164,14 @@ func (n *nodeState) connect(ctx context.Context) {
 		}
 		return
 	}
-	n.ready(s)
+	n.ready(s, pods)
 }
 
 // ready takes in what a new collector says of itself.
-func (n *nodeState) ready(s *session.Session) {
+func (n *nodeState) ready(s *session.Session, pods int) {
 	o, ready := n.observer, s.Ready()
 	o.fold.SetNode(n.name, s.Hello().Kernel, ready.Unsupported, nil)
 	o.fold.SetInterfaces(n.name, ready.Interfaces)
-	pods := 0
-	for id := range n.told {
-		if n.targetName(id) != "node "+n.name {
-			pods++
-		}
-	}
 	o.narrator.Info(fmt.Sprintf("%s: ready in %.1fs  %s, %s", n.name, s.ReadyAfter().Seconds(),
 		english.Plural(pods, "pod", ""), english.Plural(len(ready.Interfaces), "interface", "")))
 	for _, u := range ready.Unsupported {

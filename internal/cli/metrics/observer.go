@@ -396,10 +396,13 @@ func (o *observer) refresh() {
 func (o *observer) stop(ctx context.Context) {
 	o.mu.Lock()
 	o.stopping = true
+	going := o.going
 	o.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, n := range o.allNodes() {
-		wg.Go(func() { n.stop(ctx) })
+		if going { // else nobody reads what collectors send, and there is nothing to wait for
+			wg.Go(func() { n.stop(ctx) })
+		}
 	}
 	wg.Wait()
 	if o.cancel != nil {
