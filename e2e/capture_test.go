@@ -286,11 +286,12 @@ func TestLongNamesAndManyPodsOnOneNode(t *testing.T) {
 
 func TestNodeWithoutItsOwnStream(t *testing.T) {
 	s := openShop(t, "")
-	p, file := startCapture(t, "node/n1", "--duration", "6s", "-o", "json")
+	p, file := startCapture(t, "node/n1", "--duration", "60s", "-o", "json")
 	p.waitFor(t, "capturing")
 	s.get(t, s.client["n2"], s.web["n1"], "/to/the/node", 10)
+	p.signal(t, syscall.SIGINT) // however long that has taken
 	r := p.wait(t)
-	r.wantCode(t, 0)
+	r.wantCode(t, 130)
 	sum := parseSummary(t, r.stdout)
 	if len(sum.Warnings) > 0 || len(sum.Nodes) != 1 || len(sum.Nodes[0].Interfaces) == 0 || sum.Nodes[0].Interfaces[0].Name != "eth0" {
 		t.Errorf("summary %+v", sum)

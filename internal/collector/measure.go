@@ -68,14 +68,22 @@ type metrics struct {
 	sources []source
 	problem []wire.PluginError
 	seq     uint64
-	// quietEvents is the count of suppressed events that was sent last.
+	// suppressed is the count of suppressed events that was sent last.
 	suppressed uint64
+	// unattached are interfaces without a plugin that should be there, failed samples
+	// of a plugin that could not be taken; both by the plugin's name.
+	unattached, failed map[string]uint64
+	inRow              map[string]int // failed samples, without one that was not
 }
+
+// maxFailures is how many samples of a plugin may fail one after the other before
+// the collector gives up.
+const maxFailures = 10
 
 // measure runs plugins until something ends it, and sends the last sample and the
 // End frame.
 func (r *run) measure(ctx context.Context, spec *wire.MetricsSpec) error {
-	m := &metrics{run: r, spec: spec}
+	m := &metrics{run: r, spec: spec, unattached: map[string]uint64{}, failed: map[string]uint64{}, inRow: map[string]int{}}
 	ready, err := m.open()
 	if err != nil {
 		return errors.Join(err, m.close())
@@ -111,7 +119,9 @@ func (m *metrics) open() (wire.Ready, error) {
 	if err != nil {
 		return wire.Ready{}, err
 	}
-	m.attach(added)
+	for name, errs := range m.attach(added) {
+		m.complain(name, errors.Join(errs...), len(errs) < len(added))
+	}
 	for _, s := range m.sources {
 		m.problem = append(m.problem, s.Missing()...)
 	}
@@ -123,15 +133,23 @@ func (m *metrics) complain(name string, err error, partial bool) {
 	m.problem = append(m.problem, wire.PluginError{Plugin: name, Cause: err.Error(), Hint: hint.Of(err), Partial: partial})
 }
 
-// attach attaches all plugins to new interfaces. An interface that vanishes
-// meanwhile is no error of the plugin's, and its pod's end is reported in another
-// way.
-func (m *metrics) attach(added []scope.Interface) {
+// attach attaches all plugins to new interfaces, and returns what went wrong, by
+// plugin, an error for each interface. What an interface would have shown is lost.
+func (m *metrics) attach(added []scope.Interface) map[string][]error {
+	wrong := map[string][]error{}
 	for i, s := range m.sources {
-		if err := s.Attach(added); err != nil {
-			m.complain(m.names[i], err, true)
+		err := s.Attach(added)
+		if err == nil {
+			continue
 		}
+		errs := []error{err}
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			errs = joined.Unwrap()
+		}
+		wrong[m.names[i]] = errs
+		m.unattached[m.names[i]] += uint64(len(errs))
 	}
+	return wrong
 }
 
 func interfaces(added []scope.Interface) []wire.Interface {
@@ -263,8 +281,19 @@ func (m *metrics) sample() error {
 	m.seq++
 	s := wire.Sample{Seq: m.seq, TimeNS: time.Now().UnixNano()}
 	for i, source := range m.sources {
+		name := m.names[i]
 		if err := source.Sample(&s); err != nil {
-			return fmt.Errorf("plugin %s: %w", m.names[i], err)
+			m.failed[name]++
+			if m.inRow[name]++; m.inRow[name] == maxFailures {
+				return fmt.Errorf("plugin %s: %w", name, err)
+			}
+			continue
+		}
+		m.inRow[name] = 0
+	}
+	for what, counts := range map[string]map[string]uint64{"interfaces: not attached": m.unattached, "samples: not taken": m.failed} {
+		for name, count := range counts {
+			s.Lost = append(s.Lost, wire.LostSample{Plugin: name, What: what, Count: count})
 		}
 	}
 	return sendSample(m.send, s)
@@ -280,8 +309,20 @@ func (m *metrics) events() error {
 		return nil
 	}
 	m.suppressed = taken.Suppressed
-	return m.send.json(wire.KindEvents, taken)
+	for all := taken.Events; ; {
+		n := min(len(all), maxEvents)
+		if err := m.send.json(wire.KindEvents, wire.Events{Events: all[:n], Suppressed: taken.Suppressed}); err != nil {
+			return err
+		}
+		if all = all[n:]; len(all) == 0 {
+			return nil
+		}
+	}
 }
+
+// maxEvents is how many events go into a frame: with the longest names they are a
+// few hundred kB.
+const maxEvents = 500
 
 // close closes the plugins and then what they share.
 func (m *metrics) close() error {

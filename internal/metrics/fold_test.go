@@ -262,6 +262,24 @@ func TestEndedFlowsMakeRoom(t *testing.T) {
 	}
 }
 
+func TestEndedDropsMakeRoom(t *testing.T) {
+	f, _ := newTestFold(Options{FlowLimit: 4})
+	for i := range 50 {
+		f.Add("n1", &wire.Sample{Drops: []wire.DropSample{{
+			Target: web, Reason: "NO_SOCKET", Source: netip.AddrPortFrom(extAddr, uint16(i+1)), Destination: netip.AddrPortFrom(webAddr, 9),
+			Packets: 1, Bytes: 30, Ended: true,
+		}}})
+	}
+	r := f.Report(ByPod)
+	var sum uint64
+	for _, drop := range r.Drops {
+		sum += drop.Packets
+	}
+	if row := onlyRow(t, r); sum != 50 || row.Drops != 50 || len(r.Drops) > 4 || len(r.Lost) != 0 {
+		t.Errorf("%d packets in %d drops, %d in the row, lost %v; want 50 in at most 4", sum, len(r.Drops), row.Drops, r.Lost)
+	}
+}
+
 func TestEndedTargets(t *testing.T) {
 	f, c := newTestFold(Options{})
 	f.SetTarget("n1", db, pod("db-0", "StatefulSet/db", "", dbAddr))
