@@ -107,14 +107,28 @@ func (f *Fold) EndTarget(node string, id uint32) {
 	}
 }
 
-// Forget removes the targets that have ended that long ago, with their numbers.
+// RemoveTarget says that a target cannot be measured: it is in no report until
+// SetTarget.
+func (f *Fold) RemoveTarget(node string, id uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.node(node)
+	doomed := n.targets[id]
+	n.forget(func(t *target) bool { return t == doomed })
+}
+
+// Forget removes the targets that have ended that long ago, with their numbers, and
+// nodes that fail and have no target left.
 // The numbers of groups that they were in go down by that.
 func (f *Fold) Forget(after time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.opts.Now()
-	for _, n := range f.nodes {
+	for name, n := range f.nodes {
 		n.forget(func(t *target) bool { return !t.ended.IsZero() && now.Sub(t.ended) >= after })
+		if len(n.targets) == 0 && n.about.Error != "" {
+			delete(f.nodes, name) // nothing is wanted of it any more
+		}
 	}
 }
 

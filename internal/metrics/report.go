@@ -91,6 +91,9 @@ type Node struct {
 type Skipped struct {
 	Target string `json:"target"`
 	Reason string `json:"reason"`
+	// Party is set when the target should have been measured and could not be: then
+	// the numbers of groups that it is in are lower bounds.
+	Party *Party `json:"party,omitempty"`
 }
 
 // Lost is something that a node could not count.

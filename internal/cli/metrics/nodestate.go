@@ -43,8 +43,9 @@ type nodeState struct {
 	name     string
 	looping  bool // guarded by observer.mu
 
-	mu      sync.Mutex
-	wanted  map[string]wanted
+	mu      sync.Mutex // the observer's may be taken while it is held, not the other way round
+	wanted  map[string]*wanted
+	gone    map[uint32]*wanted // ended a moment ago: what they did last may still be told
 	lastID  uint32
 	tried   bool // a collector was started, or could not be
 	session *session.Session
@@ -55,12 +56,24 @@ type nodeState struct {
 
 // wanted is one target: a pod, or the node when pod is nil.
 type wanted struct {
-	id  uint32
-	pod *target.Pod
+	id     uint32
+	pod    *target.Pod
+	failed bool // the collector could not attach to it: nothing is known of it
 }
 
+// name is for messages.
+func (w *wanted) name(node string) string {
+	if w.pod == nil {
+		return "node " + node
+	}
+	return "pod " + w.pod.String()
+}
+
+// maxGone is how many targets that have ended are remembered.
+const maxGone = 256
+
 func newNodeState(o *observer, name string) *nodeState {
-	return &nodeState{observer: o, name: name, wanted: map[string]wanted{}}
+	return &nodeState{observer: o, name: name, wanted: map[string]*wanted{}, gone: map[uint32]*wanted{}}
 }
 
 // wholeNode makes the node itself a target.
@@ -75,30 +88,39 @@ func (n *nodeState) want(key string, pod *target.Pod) {
 	if _, ok := n.wanted[key]; ok {
 		return
 	}
-	w := wanted{id: n.lastID, pod: pod}
+	w := &wanted{id: n.lastID, pod: pod}
 	n.lastID++
 	n.wanted[key] = w
 	n.introduce(w)
 }
 
 // introduce tells the fold who a target is.
-func (n *nodeState) introduce(w wanted) {
-	o := n.observer
+func (n *nodeState) introduce(w *wanted) { n.observer.fold.SetTarget(n.name, w.id, n.partyOf(w)) }
+
+func (n *nodeState) partyOf(w *wanted) metrics.Party {
 	if w.pod == nil {
-		o.fold.SetTarget(n.name, w.id, o.directory.NodeParty(n.name))
-		return
+		return n.observer.directory.NodeParty(n.name)
 	}
-	o.fold.SetTarget(n.name, w.id, o.directory.PodParty(*w.pod))
+	return n.observer.directory.PodParty(*w.pod)
 }
 
 // remove ends a target.
 func (n *nodeState) remove(key string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if w, ok := n.wanted[key]; ok {
-		delete(n.wanted, key)
-		n.observer.fold.EndTarget(n.name, w.id)
+	w, ok := n.wanted[key]
+	if !ok {
+		return
 	}
+	delete(n.wanted, key)
+	n.observer.fold.EndTarget(n.name, w.id)
+	if w.failed {
+		n.observer.unskip(w.name(n.name)) // there was nothing more to measure
+	}
+	if len(n.gone) >= maxGone {
+		clear(n.gone)
+	}
+	n.gone[w.id] = w
 }
 
 // refresh looks up again who the targets are.
@@ -106,28 +128,29 @@ func (n *nodeState) refresh() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, w := range n.wanted {
-		n.introduce(w)
+		if !w.failed {
+			n.introduce(w)
+		}
 	}
 }
 
-// targetName is for messages.
-func (n *nodeState) targetName(id uint32) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+// target returns the target with an ID, also one that has just ended, or nil; mu is
+// held.
+func (n *nodeState) target(id uint32) *wanted {
 	for _, w := range n.wanted {
-		if w.id == id && w.pod != nil {
-			return "pod " + w.pod.String()
+		if w.id == id {
+			return w
 		}
 	}
-	return "node " + n.name
+	return n.gone[id]
 }
 
 // wireTarget is w as a collector is told.
-func (n *nodeState) wireTarget(w wanted) wire.Target {
+func (n *nodeState) wireTarget(w *wanted) wire.Target {
 	if w.pod == nil {
-		return wire.Target{ID: w.id, Name: "node " + n.name, Node: true}
+		return wire.Target{ID: w.id, Name: w.name(n.name), Node: true}
 	}
-	return wire.Target{ID: w.id, Name: "pod " + w.pod.String(), PodUID: w.pod.CgroupUID, Addrs: w.pod.IPs}
+	return wire.Target{ID: w.id, Name: w.name(n.name), PodUID: w.pod.CgroupUID, Addrs: w.pod.IPs}
 }
 
 // connect starts the collector. What becomes of it is in n.session and n.err.
@@ -147,6 +170,7 @@ func (n *nodeState) connect(ctx context.Context) {
 			if w.pod != nil {
 				pods++
 			}
+			n.again(w)
 		}
 	}
 	n.mu.Unlock()
@@ -184,13 +208,33 @@ func (n *nodeState) ready(s *session.Session, pods int) {
 	n.failed(ready.Failed)
 }
 
-// failed notes targets that could not be attached to.
+// failed notes targets that could not be attached to: they have no numbers, which
+// is not the same as zeros.
 func (n *nodeState) failed(targets []wire.TargetError) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, f := range targets {
-		name := n.targetName(f.Target)
+		w := n.target(f.Target)
+		if w == nil || n.gone[f.Target] != nil {
+			continue // it has ended meanwhile
+		}
+		w.failed = true
+		n.observer.fold.RemoveTarget(n.name, w.id)
+		name := w.name(n.name)
 		cause := strings.TrimPrefix(f.Cause, name+": ")
 		n.observer.warn(name + " is not measured: " + cause)
-		n.observer.skip(name, cause)
+		party := n.partyOf(w)
+		n.observer.skip(metrics.Skipped{Target: name, Reason: cause, Party: &party})
+	}
+}
+
+// again makes a target whose collector has failed one that is tried anew; mu is
+// held.
+func (n *nodeState) again(w *wanted) {
+	if w.failed {
+		w.failed = false
+		n.observer.unskip(w.name(n.name))
+		n.introduce(w)
 	}
 }
 
@@ -262,13 +306,13 @@ func (n *nodeState) pause(retry *time.Duration) bool {
 // idle ends the loop of a node that nothing is wanted of.
 func (n *nodeState) idle() bool {
 	o := n.observer
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.wanted) > 0 {
 		return false
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	n.looping = false
 	return true
 }
@@ -404,10 +448,8 @@ func (n *nodeState) stop(ctx context.Context) {
 func (n *nodeState) party(id uint32) metrics.Party {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, w := range n.wanted {
-		if w.id == id && w.pod != nil {
-			return n.observer.directory.PodParty(*w.pod)
-		}
+	if w := n.target(id); w != nil {
+		return n.partyOf(w)
 	}
-	return n.observer.directory.NodeParty(n.name)
+	return metrics.Party{Kind: metrics.KindUnknown}
 }

@@ -151,7 +151,7 @@ func (o *observer) open() {
 	})
 	o.fold = metrics.NewFold(metrics.Options{Directory: o.directory, Plugins: o.plugins, FlowLimit: 4 * o.entries})
 	for _, s := range o.resolved.Skipped {
-		o.skip(s.Target, s.Reason)
+		o.skip(metrics.Skipped{Target: s.Target, Reason: s.Reason})
 		if !o.everything {
 			o.warn(s.Target + " is skipped: " + s.Reason)
 		}
@@ -212,10 +212,12 @@ func (o *observer) warn(text string) {
 }
 
 // skip notes a target that is not measured.
-func (o *observer) skip(name, reason string) {
+func (o *observer) skip(s metrics.Skipped) {
+	s.Target, s.Reason = oneline.Text(s.Target), oneline.Text(s.Reason)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.skipped = append(o.skipped, metrics.Skipped{Target: oneline.Text(name), Reason: oneline.Text(reason)})
+	o.skipped = slices.DeleteFunc(o.skipped, func(other metrics.Skipped) bool { return other.Target == s.Target })
+	o.skipped = append(o.skipped, s)
 	o.fold.SetSkipped(o.skipped)
 }
 
@@ -263,7 +265,7 @@ func (o *observer) addPod(pod *target.Pod) {
 		n.add(*pod)
 	case o.withNodes: // measured anyway
 	case o.everything:
-		o.skip("pod "+pod.String(), "uses the node's network: measure node/"+pod.Node)
+		o.skip(metrics.Skipped{Target: "pod " + pod.String(), Reason: "uses the node's network: measure node/" + pod.Node})
 	default:
 		o.warn(fmt.Sprintf("pod %s uses the network of node %s: the node is measured, with everybody's packets", pod, pod.Node))
 		n.wholeNode()

@@ -323,6 +323,11 @@ func (o *snapshotOptions) code(ctx context.Context, report *metrics.Report, verd
 	if len(report.Lost) > 0 {
 		return exit.With(exit.Partial, errors.New("the numbers are lower bounds: see what was lost"))
 	}
+	for _, s := range report.Skipped {
+		if s.Party != nil {
+			return exit.With(exit.Partial, exit.ErrSilent) // it has been told about
+		}
+	}
 	for _, n := range report.Nodes {
 		if n.Error != "" {
 			return exit.With(exit.Partial, exit.ErrSilent) // it has been told about

@@ -102,6 +102,14 @@ func (e *Expectation) state(r *metrics.Report) state {
 	for _, n := range e.involved(r) {
 		s.look(e, r, n)
 	}
+	if e.metric.source == fromAPIServers || e.metric.source == fromLost {
+		return s
+	}
+	for _, missing := range r.Skipped {
+		if missing.Party != nil && e.selects(missing.Party, nodeOf(missing.Party)) {
+			s.gaps = append(s.gaps, fmt.Sprintf("%s was not measured: %s", missing.Target, missing.Reason))
+		}
+	}
 	return s
 }
 
