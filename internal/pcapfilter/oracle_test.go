@@ -50,7 +50,7 @@ var links = map[pcapfilter.LinkType]string{pcapfilter.Ethernet: "EN10MB", pcapfi
 func askTcpdump(t *testing.T, link pcapfilter.LinkType, exprs []string) []verdict {
 	t.Helper()
 	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("needs tcpdump")
+		t.Fatal("needs tcpdump: run make deps")
 	}
 	verdicts := make([]verdict, len(exprs))
 	errs := make([]error, len(exprs))
