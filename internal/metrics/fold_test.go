@@ -313,6 +313,66 @@ func TestEndedTargets(t *testing.T) {
 	}
 }
 
+// A target that could not be attached to has no numbers, which is not the same as
+// zeros. It is a target again once that has worked.
+func TestRemoveTarget(t *testing.T) {
+	f, _ := newTestFold(Options{})
+	f.SetTarget("n1", db, pod("db-0", "StatefulSet/db", "db", dbAddr))
+	drops := func(target uint32, n uint64) {
+		f.Add("n1", &wire.Sample{Drops: []wire.DropSample{{Target: target, Reason: "X", Packets: n}}})
+	}
+	drops(web, 1)
+	drops(db, 2)
+	f.RemoveTarget("n1", db)
+	f.RemoveTarget("n1", 77) // nobody
+	drops(db, 3)
+	r := f.Report(ByPod)
+	if row := onlyRow(t, r); row.Name != "web-1" || row.Drops != 1 || len(r.Drops) != 1 {
+		t.Errorf("left is %+v with drops %+v", row.Party, r.Drops)
+	}
+	f.SetTarget("n1", db, pod("db-0", "StatefulSet/db", "db", dbAddr))
+	drops(db, 4)
+	r = f.Report(ByPod)
+	if len(r.Rows) != 2 || r.Rows[0].Name != "db-0" || r.Rows[0].Drops != 4 {
+		t.Errorf("rows are %+v", r.Rows)
+	}
+}
+
+// A node that is deleted takes its targets along and then its collector: nothing is
+// to be said of it any more. One that fails and has targets stays, and so does one
+// that works and has none.
+func TestForgetNodes(t *testing.T) {
+	f, c := newTestFold(Options{})
+	failure := errors.New("the node is gone")
+	f.SetNode("gone", "", nil, failure)
+	f.SetTarget("gone", host, Party{Kind: KindNode, Name: "gone"})
+	f.SetTarget("gone", web, pod("web-2", "Deployment/web", "web", extAddr))
+	f.SetNode("never", "", nil, failure) // failed before anything was wanted of it
+	f.SetNode("failing", "", nil, failure)
+	f.SetTarget("failing", web, pod("web-3", "Deployment/web", "web", dbAddr))
+	f.SetNode("idle", "Linux 6.18", nil, nil)
+	want := func(names ...string) {
+		t.Helper()
+		f.Forget(time.Minute)
+		var got []string
+		for _, n := range f.Report(ByNode).Nodes {
+			got = append(got, n.Name)
+		}
+		if !slices.Equal(got, names) {
+			t.Errorf("nodes are %v, want %v", got, names)
+		}
+	}
+	want("failing", "gone", "idle", "n1")
+	f.EndTarget("gone", host)
+	want("failing", "gone", "idle", "n1")
+	f.EndTarget("gone", web)
+	want("failing", "gone", "idle", "n1") // its last numbers are told for a minute
+	c.move(time.Minute)
+	want("failing", "idle", "n1")
+	f.SetTarget("gone", 3, pod("web-4", "Deployment/web", "web", extAddr)) // a node of that name again
+	want("failing", "gone", "idle", "n1")
+}
+
 // A new collector on a node counts from 0, on interfaces with the same IDs.
 func TestRestart(t *testing.T) {
 	f, _ := newTestFold(Options{})

@@ -163,6 +163,12 @@ func TestNotMeasured(t *testing.T) {
 		s.fold.SetNode("n3", "", nil, nil)
 		s.fold.SetTarget("n3", 1, metrics.Party{Kind: metrics.KindPod, Namespace: "shop", Name: "web-9"})
 	}
+	skipped := func(s *shop) {
+		s.fold.SetSkipped([]metrics.Skipped{
+			{Target: "pod shop/web-7", Reason: "no such netns", Party: &metrics.Party{Kind: metrics.KindPod, Namespace: "shop", Name: "web-7", Node: "n1"}},
+			{Target: "pod kube-system/proxy", Reason: "uses the node's network"},
+		})
+	}
 	by := func(by metrics.By) func(*shop) { return func(s *shop) { s.by = by } }
 	without := func(plugin string) []string {
 		var rest []string
@@ -216,6 +222,16 @@ func TestNotMeasured(t *testing.T) {
 		{"lost, not used", lost, nil, "packets == 1000", held, "1000"},
 		{"lost is known", lost, nil, "lost == 10", held, "10"},
 		{"lost by plugin", lost, nil, `lost{plugin="packetparser"} == 0`, failed, "1: 1 packetparser on node n1: table full"},
+
+		{"target skipped", skipped, nil, "drops < 9", notMeasured, "4 at least: pod shop/web-7 was not measured: no such netns"},
+		{"target skipped, selected", skipped, nil, `drops{namespace="shop"} < 9`, notMeasured, "4 at least: pod shop/web-7 was not measured: no such netns"},
+		{"target skipped, by its node", skipped, nil, `drops{node="n1"} < 9`, notMeasured, "4 at least: pod shop/web-7 was not measured"},
+		{"target skipped, another pod", skipped, nil, `drops{pod="web-1"} < 9`, held, "4"},
+		{"target skipped, elsewhere", skipped, nil, `drops{namespace="data"} == 0`, held, "0"},
+		{"target skipped, proven", skipped, nil, "drops < 4", failed, "4: 3"},
+		{"target skipped, of nodes", skipped, nil, "apiserver.attempts == 5", held, "5"},
+		{"target skipped, only one", skipped, nil, `drops{pod="web-7"} == 0`, notMeasured, "pod shop/web-7 was not measured: no such netns"},
+		{"target skipped, on purpose", skipped, nil, `drops{namespace="kube-system"} == 0`, notMeasured, "no target has such labels"},
 
 		{"no such target", nil, nil, `drops{namespace="sohp"} == 0`, notMeasured, "no target has such labels"},
 		{"no such node", nil, nil, `drops{node="n7"} == 0`, notMeasured, "no target has such labels"},

@@ -53,6 +53,9 @@ func (e *Expectation) unselected(r *metrics.Report) string {
 	if r.By == metrics.ByFlow && e.anyTarget(r) {
 		return ""
 	}
+	if missing := e.unmeasured(r); len(missing) > 0 {
+		return causes(missing, "")
+	}
 	if e.asks(targetLabels()...) {
 		return "no target has such labels"
 	}
@@ -105,12 +108,19 @@ func (e *Expectation) state(r *metrics.Report) state {
 	if e.metric.source == fromAPIServers || e.metric.source == fromLost {
 		return s
 	}
+	s.gaps = append(s.gaps, e.unmeasured(r)...)
+	return s
+}
+
+// unmeasured says which targets are selected that could not be measured, and why.
+func (e *Expectation) unmeasured(r *metrics.Report) []string {
+	var causes []string
 	for _, missing := range r.Skipped {
 		if missing.Party != nil && e.selects(missing.Party, nodeOf(missing.Party)) {
-			s.gaps = append(s.gaps, fmt.Sprintf("%s was not measured: %s", missing.Target, missing.Reason))
+			causes = append(causes, fmt.Sprintf("%s was not measured: %s", missing.Target, missing.Reason))
 		}
 	}
-	return s
+	return causes
 }
 
 func (s *state) look(e *Expectation, r *metrics.Report, n *metrics.Node) {
