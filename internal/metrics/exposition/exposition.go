@@ -9,7 +9,7 @@
 // the metric, with the same value under Retina's own name as untyped, on which
 // rate() and Retina's dashboards work as before.
 //
-// Counters never go down while their series is there: what a pod had counted stays
+// Counters and histograms never go down while their series is there: what a pod had counted stays
 // in the sums of its node when the fold forgets the pod. The pod's own series end
 // then.
 package exposition

@@ -70,7 +70,8 @@ type series struct {
 	members   map[string]uint64 // a counter, by who has counted
 	total     uint64            // of the counter; see ledger
 	gauge     float64
-	histogram wire.Histogram
+	times     map[string]wire.Histogram // of a histogram, by who has measured
+	histogram wire.Histogram            // all of them; see ledger
 }
 
 func (d *described) family(r *metrics.Report) *family {
@@ -87,7 +88,7 @@ func (f *family) at(values []string) *series {
 	key := strings.Join(values, "\xff")
 	s := f.series[key]
 	if s == nil {
-		s = &series{values: values, members: make(map[string]uint64)}
+		s = &series{values: values, members: make(map[string]uint64), times: make(map[string]wire.Histogram)}
 		f.series[key] = s
 	}
 	return s
@@ -101,9 +102,10 @@ func (f *family) count(member string, n uint64, values ...string) {
 
 func (f *family) gauge(n float64, values ...string) { f.at(values).gauge += n }
 
-func (f *family) observe(h wire.Histogram, values ...string) {
+// observe adds to a histogram what member has measured.
+func (f *family) observe(member string, h wire.Histogram, values ...string) {
 	s := f.at(values)
-	s.histogram = metrics.Merge(s.histogram, h)
+	s.times[member] = metrics.Merge(s.times[member], h)
 }
 
 // sorted returns the keys of the series.

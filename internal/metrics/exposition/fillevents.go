@@ -78,7 +78,7 @@ func apiTimes(of func(*metrics.APIServer) wire.Histogram) filler {
 	return func(f *family, r *metrics.Report) {
 		for i := range r.APIServers {
 			a := &r.APIServers[i]
-			f.observe(of(a), f.values(apiLabels(a))...)
+			f.observe(a.Node, of(a), f.values(apiLabels(a))...)
 		}
 	}
 }

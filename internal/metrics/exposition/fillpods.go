@@ -103,6 +103,18 @@ func segments(f *family, r *metrics.Report) {
 	}, metrics.PluginFlows, metrics.PluginStats)
 }
 
+// podTargets names the pods whose own flows are counted.
+func podTargets(r *metrics.Report) map[string]bool {
+	targets := make(map[string]bool, len(r.Rows))
+	for i := range r.Rows {
+		if p := &r.Rows[i].Party; p.Kind == metrics.KindPod && r.Measured(metrics.PluginFlows, p.Node) {
+			targets[member(p)] = true
+		}
+	}
+	return targets
+}
+
+// connections counts one between two targets once in pairs, where the client is.
 func connections(f *family, r *metrics.Report) {
 	add := func(who *metrics.Party, l labels, v *metrics.Values) {
 		f.count(member(who), v.Opened, f.values(l.with("result", "opened"))...)
@@ -110,10 +122,14 @@ func connections(f *family, r *metrics.Report) {
 		f.count(member(who), v.Refused, f.values(l.with("result", "refused"))...)
 	}
 	if f.about.remote {
+		measured := podTargets(r)
 		f.pairs(r, func(flow *metrics.Flow, in, out labels) {
 			values := flow.Values()
 			if values.Opened+values.Unanswered+values.Refused == 0 {
 				return
+			}
+			if flow.Role == wire.RoleServer && measured[member(&flow.Remote)] {
+				return // it is counted where it was opened
 			}
 			l := out // from the client to the server
 			if flow.Role == wire.RoleServer {
@@ -145,7 +161,7 @@ func podTimes(of func(*metrics.Values) wire.Histogram) filler {
 	return func(f *family, r *metrics.Report) {
 		f.rows(r, func(row *metrics.Row) {
 			if h := of(&row.Values); len(h.Buckets) > 0 {
-				f.observe(h, f.values(local(&row.Party))...)
+				f.observe(member(&row.Party), h, f.values(local(&row.Party))...)
 			}
 		}, f.about.plugin)
 	}
