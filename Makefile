@@ -25,7 +25,7 @@ root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:buil
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build build-all image generate verify test test-unit test-bpf test-e2e fuzz bench demo cluster cluster-down \
+.PHONY: help build build-all image command-image generate verify test test-unit test-bpf test-e2e fuzz bench demo cluster cluster-down \
 	deps clean root print-ldflags $(cli_binaries) $(collector_binaries)
 
 help: ## list the targets
@@ -46,6 +46,10 @@ $(collector_binaries):
 image: $(collector_binaries) ## the collector's image (amd64, arm64) as an OCI archive, dist/retina-collector.tar
 	$(GO) run -ldflags '$(ldflags)' ./tools/ociimage --output dist/retina-collector.tar $(if $(IMAGE),--reference $(IMAGE)) \
 		$(foreach a,amd64 arm64,--binary $(a)=dist/retina-collector-linux-$(a))
+
+command-image: $(filter dist/kubectl-retina-linux-%,$(cli_binaries)) ## the command's own image (amd64, arm64), for `metrics serve` in a cluster, dist/kubectl-retina.tar
+	$(GO) run -ldflags '$(ldflags)' ./tools/ociimage --program kubectl-retina --output dist/kubectl-retina.tar $(if $(IMAGE),--reference $(IMAGE)) \
+		$(foreach a,amd64 arm64,--binary $(a)=dist/kubectl-retina-linux-$(a))
 
 generate: ## compile the BPF programs and write their Go bindings (the only target that needs clang and llvm)
 	$(GO) generate ./bpf/...

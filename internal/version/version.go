@@ -8,8 +8,12 @@ import (
 	"strings"
 )
 
-// Repository is where the collector's images are published.
-const Repository = "ghcr.io/kubectl-retina/retina-collector"
+// Repository is where the collector's images are published, and CommandRepository
+// where those of the command are, for running it in a cluster.
+const (
+	Repository        = "ghcr.io/kubectl-retina/retina-collector"
+	CommandRepository = "ghcr.io/kubectl-retina/kubectl-retina"
+)
 
 // development is the version of a build that is not a release.
 const development = "v0.1.0-dev"
@@ -39,6 +43,10 @@ func Get() Info {
 // CollectorImage returns the reference of the image that holds the collector of
 // the same version.
 func CollectorImage() string { return Repository + ":" + Get().Version }
+
+// CommandImage returns the reference of the image that holds the command of the
+// same version.
+func CommandImage() string { return CommandRepository + ":" + Get().Version }
 
 // read prefers what was linked in to what the go command has recorded in build,
 // which may be nil.

@@ -53,6 +53,9 @@ func TestGet(t *testing.T) {
 	if got, want := CollectorImage(), "ghcr.io/kubectl-retina/retina-collector:"+want; got != want {
 		t.Errorf("collector image is %q, want %q", got, want)
 	}
+	if got, want := CommandImage(), "ghcr.io/kubectl-retina/kubectl-retina:"+want; got != want {
+		t.Errorf("command's image is %q, want %q", got, want)
+	}
 }
 
 // To the linker the name after -X is just text: it ignores one that does not

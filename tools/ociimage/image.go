@@ -21,13 +21,30 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
 )
 
-// program is the image's only file.
-const program = "retina-collector"
-
-// maxSize bounds what a node pulls, in bytes: pull time is most of a cold start.
+// maxSize bounds what a node pulls for a collector, in bytes: pull time is most
+// of a cold start.
 const maxSize = 12_000_000
 
-// executable is a collector built for one architecture.
+// unprivileged is the user of programs that need no rights on a node. It has no
+// name, as there is no /etc/passwd; a number lets runAsNonRoot be checked.
+const unprivileged = "65532:65532"
+
+// program is what an image holds as its only file.
+type program struct {
+	name      string // of the file, in the root directory
+	reference string // the default name of the image
+	user      string // who runs it: UID:GID, or "" for root
+	maxSize   int64  // of an image for one platform, in bytes; 0 is any
+}
+
+func programs() []program {
+	return []program{
+		{name: "retina-collector", reference: version.CollectorImage(), maxSize: maxSize},
+		{name: "kubectl-retina", reference: version.CommandImage(), user: unprivileged},
+	}
+}
+
+// executable is a program built for one architecture.
 type executable struct {
 	arch string // GOARCH
 	path string
@@ -45,7 +62,7 @@ type image struct {
 }
 
 // newImage returns the image of executables under the name reference.
-func newImage(executables []executable, reference string, created time.Time) (image, error) {
+func newImage(p program, executables []executable, reference string, created time.Time) (image, error) {
 	tag, err := name.NewTag(reference, name.StrictValidation)
 	if err != nil {
 		return image{}, fmt.Errorf("reference %q: %w", reference, err)
@@ -53,7 +70,7 @@ func newImage(executables []executable, reference string, created time.Time) (im
 	var platforms []platformSize
 	var manifests []mutate.IndexAddendum
 	for _, exe := range executables {
-		img, err := newPlatformImage(exe, created)
+		img, err := newPlatformImage(p, exe, created)
 		if err != nil {
 			return image{}, fmt.Errorf("image for linux/%s: %w", exe.arch, err)
 		}
@@ -61,8 +78,8 @@ func newImage(executables []executable, reference string, created time.Time) (im
 		if err != nil {
 			return image{}, fmt.Errorf("image for linux/%s: %w", exe.arch, err)
 		}
-		if size > maxSize {
-			return image{}, fmt.Errorf("image for linux/%s is %d bytes, more than the %d that a node should have to pull", exe.arch, size, maxSize)
+		if p.maxSize > 0 && size > p.maxSize {
+			return image{}, fmt.Errorf("image for linux/%s is %d bytes, more than the %d that a node should have to pull", exe.arch, size, p.maxSize)
 		}
 		platforms = append(platforms, platformSize{arch: exe.arch, size: size})
 		manifests = append(manifests, mutate.IndexAddendum{
@@ -84,13 +101,13 @@ func newImage(executables []executable, reference string, created time.Time) (im
 
 func newIndex() v1.ImageIndex { return mutate.IndexMediaType(empty.Index, types.OCIImageIndex) }
 
-// newPlatformImage returns `FROM scratch`, `COPY retina-collector /`.
-func newPlatformImage(exe executable, created time.Time) (v1.Image, error) {
+// newPlatformImage returns `FROM scratch`, `COPY PROGRAM /`.
+func newPlatformImage(p program, exe executable, created time.Time) (v1.Image, error) {
 	content, err := readStatic(exe)
 	if err != nil {
 		return nil, err
 	}
-	files, err := tarOf(content, created)
+	files, err := tarOf(p.name, content, created)
 	if err != nil {
 		return nil, err
 	}
@@ -102,18 +119,18 @@ func newPlatformImage(exe executable, created time.Time) (v1.Image, error) {
 		return nil, fmt.Errorf("layer of %s: %w", exe.path, err)
 	}
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	configured, err := mutate.ConfigFile(base, config(exe.arch, created))
+	configured, err := mutate.ConfigFile(base, config(p, exe.arch, created))
 	if err != nil {
 		return nil, err
 	}
 	return mutate.Append(configured, mutate.Addendum{
 		Layer:     layer,
 		MediaType: types.OCILayer,
-		History:   v1.History{Created: v1.Time{Time: created}, CreatedBy: "COPY " + program + " /"},
+		History:   v1.History{Created: v1.Time{Time: created}, CreatedBy: "COPY " + p.name + " /"},
 	})
 }
 
-func config(arch string, created time.Time) *v1.ConfigFile {
+func config(p program, arch string, created time.Time) *v1.ConfigFile {
 	build := version.Get()
 	return &v1.ConfigFile{
 		OS:           "linux",
@@ -121,10 +138,11 @@ func config(arch string, created time.Time) *v1.ConfigFile {
 		Created:      v1.Time{Time: created},
 		RootFS:       v1.RootFS{Type: "layers"},
 		Config: v1.Config{
-			Entrypoint: []string{"/" + program},
+			Entrypoint: []string{"/" + p.name},
+			User:       p.user,
 			// https://github.com/opencontainers/image-spec/blob/main/annotations.md
 			Labels: map[string]string{
-				"org.opencontainers.image.title":    program,
+				"org.opencontainers.image.title":    p.name,
 				"org.opencontainers.image.source":   "https://github.com/kubectl-retina/kubectl-retina",
 				"org.opencontainers.image.version":  build.Version,
 				"org.opencontainers.image.revision": build.Commit,
@@ -160,11 +178,11 @@ func readStatic(exe executable) ([]byte, error) {
 	return content, nil
 }
 
-// tarOf returns the layer: program with content, executable, owned by root.
-func tarOf(content []byte, created time.Time) ([]byte, error) {
+// tarOf returns the layer: a program with content, executable, owned by root.
+func tarOf(name string, content []byte, created time.Time) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	header := &tar.Header{Name: program, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content)), ModTime: created}
+	header := &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content)), ModTime: created}
 	if err := w.WriteHeader(header); err != nil {
 		return nil, err
 	}

@@ -1,8 +1,8 @@
-// Command ociimage writes the image of the collector, for several architectures
-// and without a container engine, as one OCI archive: a tar of an OCI image
-// layout. containerd (ctr images import), kind, podman and skopeo read it.
+// Command ociimage writes the image of one of the programs, for several
+// architectures and without a container engine, as one OCI archive: a tar of an
+// OCI image layout. containerd (ctr images import), kind, podman and skopeo read it.
 //
-//	ociimage --binary amd64=FILE --binary arm64=FILE [--reference REF] --output FILE
+//	ociimage [--program NAME] --binary amd64=FILE --binary arm64=FILE [--reference REF] --output FILE
 //
 // The same programs give the same bytes: all times in the archive are
 // SOURCE_DATE_EPOCH (seconds, see https://reproducible-builds.org/specs/source-date-epoch/),
@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,8 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/kubectl-retina/kubectl-retina/internal/version"
 )
 
 func main() {
@@ -38,7 +37,7 @@ func run(args []string, sourceDateEpoch string, stdout, stderr io.Writer) error 
 	var executables []executable
 	flags := flag.NewFlagSet("ociimage", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Func("binary", "`ARCH=FILE`: the collector for linux/ARCH; once for each architecture", func(value string) error {
+	flags.Func("binary", "`ARCH=FILE`: the program for linux/ARCH; once for each architecture", func(value string) error {
 		arch, path, ok := strings.Cut(value, "=")
 		if !ok || arch == "" || path == "" {
 			return errors.New("not of the form ARCH=FILE")
@@ -49,7 +48,16 @@ func run(args []string, sourceDateEpoch string, stdout, stderr io.Writer) error 
 		executables = append(executables, executable{arch: arch, path: path})
 		return nil
 	})
-	reference := flags.String("reference", version.CollectorImage(), "the image's `name`, with registry and tag")
+	chosen := programs()[0]
+	flags.Func("program", "the `name` of the image's only file: retina-collector (default) or kubectl-retina", func(name string) error {
+		i := slices.IndexFunc(programs(), func(p program) bool { return p.name == name })
+		if i < 0 {
+			return errors.New("it is neither retina-collector nor kubectl-retina")
+		}
+		chosen = programs()[i]
+		return nil
+	})
+	reference := flags.String("reference", "", "the image's `name`, with registry and tag (default that of the release)")
 	output := flags.String("output", "", "the archive `file` to write")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -61,7 +69,8 @@ func run(args []string, sourceDateEpoch string, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	img, err := newImage(executables, *reference, created)
+	name := cmp.Or(*reference, chosen.reference)
+	img, err := newImage(chosen, executables, name, created)
 	if err != nil {
 		return err
 	}
@@ -71,7 +80,7 @@ func run(args []string, sourceDateEpoch string, stdout, stderr io.Writer) error 
 	for _, p := range img.platforms {
 		fmt.Fprintf(stdout, "linux/%s: %.1f MB compressed\n", p.arch, float64(p.size)/1e6)
 	}
-	fmt.Fprintf(stdout, "%s: %s\n", *output, *reference)
+	fmt.Fprintf(stdout, "%s: %s\n", *output, name)
 	return nil
 }
 

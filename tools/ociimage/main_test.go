@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/version"
 )
 
 const reference = "registry.example:5000/team/collector:v1.2.3"
@@ -159,6 +161,45 @@ func namedIndex(t *testing.T, index v1.ImageIndex) v1.ImageIndex {
 	return platforms
 }
 
+// TestCommand writes the image of the other program: no root, its own name.
+func TestCommand(t *testing.T) {
+	binary := writeELF(t, elf.EM_X86_64, []elf.ProgType{elf.PT_LOAD}, []byte("the command"))
+	output := filepath.Join(t.TempDir(), "image.tar")
+	var stdout bytes.Buffer
+	if err := run([]string{"--program", "kubectl-retina", "--binary", "amd64=" + binary, "--output", output}, "", &stdout, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if want := version.CommandImage(); !strings.Contains(stdout.String(), want) {
+		t.Errorf("output does not name %s:\n%s", want, &stdout)
+	}
+	index, err := layout.ImageIndexFromPath(unpack(t, output, time.Unix(0, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	platforms, err := index.ImageIndex(list.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err = platforms.IndexManifest(); err != nil {
+		t.Fatal(err)
+	}
+	img, err := platforms.Image(list.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Config.User != "65532:65532" || !slices.Equal(config.Config.Entrypoint, []string{"/kubectl-retina"}) {
+		t.Errorf("user %q, entrypoint %q", config.Config.User, config.Config.Entrypoint)
+	}
+}
+
 func checkImage(t *testing.T, img v1.Image, arch, path string, created time.Time) {
 	t.Helper()
 	config, err := img.ConfigFile()
@@ -263,6 +304,7 @@ func TestRefused(t *testing.T) {
 		{"wrong architecture", []string{"--binary", "arm64=" + writeELF(t, elf.EM_X86_64, nil, nil)}, "", "EM_X86_64"},
 		{"dynamically linked", []string{"--binary", "amd64=" + writeELF(t, elf.EM_X86_64, []elf.ProgType{elf.PT_INTERP}, nil)}, "", "dynamically linked"},
 		{"too large", []string{"--binary", "amd64=" + writeELF(t, elf.EM_X86_64, nil, random)}, "", fmt.Sprint(maxSize)},
+		{"unknown program", []string{"--binary", good, "--program", "sh"}, "", "neither retina-collector nor kubectl-retina"},
 		{"no registry", []string{"--binary", good, "--reference", "collector:v1"}, "", `"collector:v1"`},
 		{"no tag", []string{"--binary", good, "--reference", "ghcr.io/a/b"}, "", `"ghcr.io/a/b"`},
 		{"no time", []string{"--binary", good}, "yesterday", "SOURCE_DATE_EPOCH"},
