@@ -155,7 +155,7 @@ func (p *checker) metric(c *retina.Catalogue, m *retina.Metric) {
 		p.unless(c.Plugin(m.Remote) != nil && m.Context == retina.ContextPod, "metric %s: remote %q", name, m.Remote)
 	}
 	p.unless(len(m.Report) > 0 || m.Context == retina.ContextEndpoint, "metric %s: not in the report", name)
-	groups := []string{"tcp", "udp", "ip", "socket", "interface", "conntrack"} // of wire.StatSample
+	groups := []string{"tcp", "udp", "ip", "socket", "interface", "conntrack", "dns"} // of wire.StatSample
 	p.unless(slices.Contains(groups, m.Group) == slices.Contains(m.Report, "stats[].value"), "metric %s: group %q", name, m.Group)
 	for _, column := range m.Expect {
 		_, err := expect.Parse(column + " >= 0")

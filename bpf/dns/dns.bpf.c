@@ -33,7 +33,8 @@ struct dns_config {
 	__u32 target;
 	__u32 wake_bytes; // unread bytes in the ring that are worth waking the reader
 	__u8 raw; // packets begin with the IP header: no Ethernet header
-	__u8 pad[3];
+	__u8 node; // the interface is the node's: what its pods say passes here once more
+	__u8 pad[2];
 };
 
 volatile const struct dns_config config = {};
@@ -240,6 +241,14 @@ static __always_inline void emit(struct __sk_buff *skb, const struct dns_record 
 	bpf_ringbuf_submit(to, wake);
 }
 
+// is_counted_at_pod tells that a pod of this node which is a target sends or gets the
+// message: it counts where the pod's own interface shows it.
+static __always_inline bool is_counted_at_pod(const struct dns_record *r)
+{
+	return config.node && (bpf_map_lookup_elem(&scope_addresses, r->source) ||
+			       bpf_map_lookup_elem(&scope_addresses, r->destination));
+}
+
 static __always_inline void handle(struct __sk_buff *skb, enum scope_direction direction)
 {
 	struct dns_record r = {};
@@ -250,7 +259,7 @@ static __always_inline void handle(struct __sk_buff *skb, enum scope_direction d
 		return;
 	off = describe(skb, &r);
 	// Bare acknowledgements say nothing, and neither do probes of the port.
-	if (!off || (!r.length && !(r.flags & (DNS_SYN | DNS_END))))
+	if (!off || (!r.length && !(r.flags & (DNS_SYN | DNS_END))) || is_counted_at_pod(&r))
 		return;
 	lost = bpf_map_lookup_elem(&dns_lost, &zero);
 	if (!lost)

@@ -18,7 +18,8 @@ type DNSDnsConfig struct {
 	Target    uint32
 	WakeBytes uint32
 	Raw       uint8
-	Pad       [3]uint8
+	Node      uint8
+	Pad       [2]uint8
 }
 
 type DNSDnsCounts struct {

@@ -112,7 +112,7 @@ func (n *nodeState) applyDNS(d wire.DNSSample) {
 		return
 	}
 	key := dnsKey{d.Target, cleanRole(d.Role), d.Server, d.Protocol, clean(d.Name, maxName), clean(d.Type, maxWord)}
-	n.dns.set(key, dnsValues{d.Queries, d.Responses, d.Timeouts, cleanCounts(d.Codes), cleanHistogram(d.Latency)}, false)
+	n.dns.set(key, dnsValues{d.Queries, d.Responses, d.Timeouts, cleanCounts(d.Codes), cleanHistogram(d.Latency)}, d.Ended)
 }
 
 func (n *nodeState) applyStat(s wire.StatSample) {

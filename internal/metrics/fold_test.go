@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -277,6 +278,37 @@ func TestEndedDropsMakeRoom(t *testing.T) {
 	}
 	if row := onlyRow(t, r); sum != 50 || row.Drops != 50 || len(r.Drops) > 4 || len(r.Lost) != 0 {
 		t.Errorf("%d packets in %d drops, %d in the row, lost %v; want 50 in at most 4", sum, len(r.Drops), row.Drops, r.Lost)
+	}
+}
+
+func TestEndedNamesMakeRoom(t *testing.T) {
+	f, _ := newTestFold(Options{FlowLimit: 4})
+	for i := range 50 {
+		f.Add("n1", &wire.Sample{DNS: []wire.DNSSample{{
+			Target: web, Role: wire.RoleClient, Server: netip.AddrPortFrom(extAddr, 53), Protocol: 17, Name: fmt.Sprintf("n%d.example", i), Type: "A",
+			Queries: 2, Responses: 1, Timeouts: 1, Codes: map[string]uint64{"NOERROR": 1}, Ended: true,
+		}}})
+	}
+	r := f.Report(ByPod)
+	var sum uint64
+	for _, d := range r.DNS {
+		sum += d.Queries
+	}
+	if row := onlyRow(t, r); sum != 100 || row.DNSQueries != 100 || row.DNSTimeouts != 50 || len(r.DNS) > 4 || len(r.Lost) != 0 {
+		t.Errorf("%d queries for %d names, %d in the row, lost %v; want 100 for at most 4", sum, len(r.DNS), row.DNSQueries, r.Lost)
+	}
+}
+
+// A name that comes back counts on.
+func TestNameThatEndedComesBack(t *testing.T) {
+	f, _ := newTestFold(Options{})
+	for _, ended := range []bool{true, false} {
+		f.Add("n1", &wire.Sample{DNS: []wire.DNSSample{{
+			Target: web, Role: wire.RoleClient, Server: netip.AddrPortFrom(extAddr, 53), Protocol: 17, Name: "x", Type: "A", Queries: 3, Ended: ended,
+		}}})
+	}
+	if r := f.Report(ByPod); len(r.DNS) != 1 || r.DNS[0].Queries != 6 {
+		t.Errorf("%+v, want 6 queries for one name", r.DNS)
 	}
 }
 

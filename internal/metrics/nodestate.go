@@ -100,6 +100,7 @@ func newNodeState(name string, limit int) *nodeState {
 		k.Source, k.Destination = netip.AddrPort{}, netip.AddrPort{}
 		return k
 	}
+	n.dns.rest = func(k dnsKey) dnsKey { return dnsKey{target: k.target, role: k.role, protocol: k.protocol} }
 	n.traffic.rest = func(k trafficKey) trafficKey { return trafficKey{target: k.target, uplink: k.uplink} }
 	return n
 }

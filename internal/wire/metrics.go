@@ -293,15 +293,19 @@ type DNSSample struct {
 	// Timeouts are queries without a response in 5 s.
 	Timeouts uint64    `json:"timeouts,omitempty"`
 	Latency  Histogram `json:"latency,omitzero"`
+	// Ended is as in FlowSample.
+	Ended bool `json:"ended,omitempty"`
 }
 
 // StatSample is one of the kernel's own numbers about a network namespace or an
-// interface.
+// interface, or of group "dns" what the dns plugin has seen and that is no part of
+// an exchange.
 type StatSample struct {
 	Target    uint32 `json:"target"`
 	Interface string `json:"interface,omitempty"` // ifname; "": the namespace
-	// Group is "tcp", "udp", "ip", "socket", "interface" or "conntrack"; Name the kernel's own
-	// (RFC 2012 and 2013 for /proc/net/snmp, else as in /proc/net/netstat).
+	// Group is "tcp", "udp", "ip", "socket", "interface", "conntrack" or "dns"; Name the
+	// kernel's own (RFC 2012 and 2013 for /proc/net/snmp, else as in /proc/net/netstat),
+	// or "malformed_messages", "unmatched_responses" and "midstream_segments" of "dns".
 	Group string `json:"group"`
 	Name  string `json:"name"`
 	// Gauge says that Value is of this moment. Otherwise it counts since go.

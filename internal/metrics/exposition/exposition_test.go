@@ -71,6 +71,7 @@ func sample() *wire.Sample {
 			{Target: target, Group: "socket", Name: "TCP_ESTABLISHED", Gauge: true, Value: 4}, {Target: target, Group: "socket", Name: "TCP_inuse", Gauge: true, Value: 9},
 			{Target: target, Group: "socket", Name: "UDP_inuse", Gauge: true, Value: 5}, {Target: target, Group: "socket", Name: "UDP6_inuse", Gauge: true, Value: 6},
 			{Target: target, Interface: "eth0", Group: "interface", Name: "rx_dropped", Value: 7},
+			{Target: target, Group: "dns", Name: "malformed_messages", Value: 8},
 		}
 	}
 	return &wire.Sample{

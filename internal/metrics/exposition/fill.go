@@ -33,6 +33,7 @@ func fillers() map[string]filler {
 		"adv_dns_request_count_total":  dns(queries),
 		"adv_dns_response_count_total": dns(responses),
 		"adv_dns_timeouts_total":       dns(timeouts),
+		"adv_dns_ignored_total":        stats(statistic),
 		"adv_dns_latency_seconds":      podTimes(func(v *metrics.Values) wire.Histogram { return v.DNSLatency }),
 
 		"tcp_state":                      stats(tcpState),

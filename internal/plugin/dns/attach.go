@@ -38,6 +38,9 @@ func (p *Plugin) attach(i scope.Interface) (io.Closer, error) {
 	if i.Raw {
 		config.Raw = 1
 	}
+	if i.Node {
+		config.Node = 1
+	}
 	force := p.scope.Options().Hook
 	if force != hook.Socket && !p.noTCX {
 		c, err := p.attachTCX(i, config)

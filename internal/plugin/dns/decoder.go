@@ -38,7 +38,6 @@ type decoder struct {
 	streams    map[streamKey]*stream
 	most       int // streams
 	swept      uint64
-	malformed  uint64 // messages
 	unfollowed uint64 // TCP segments
 }
 
@@ -92,12 +91,14 @@ func (d *decoder) stream(r *bpf.DNSDnsRecord, key streamKey, data []byte, messag
 		s = &stream{}
 		d.streams[key] = s
 	}
-	followed := s.take(segment{
+	switch s.take(segment{
 		at: r.MonotonicNs, sequence: r.Sequence, length: int(r.Length), data: data,
 		begin: r.Flags&flagBegin != 0, end: r.Flags&flagEnd != 0,
-	}, message)
-	if !followed {
+	}, message) {
+	case unfollowed:
 		d.unfollowed++
+	case unbegun:
+		d.ignored.add(r.Target, midstream)
 	}
 }
 
@@ -114,7 +115,7 @@ func (d *decoder) sweep(now uint64) {
 func (d *decoder) message(r *bpf.DNSDnsRecord, source, destination netip.AddrPort, b []byte) {
 	m, ok := parse(b)
 	if !ok {
-		d.malformed++
+		d.ignored.add(r.Target, malformed)
 		return
 	}
 	w := way{target: r.Target, protocol: r.Protocol, client: source, server: destination, role: wire.RoleServer}
@@ -130,19 +131,18 @@ func (d *decoder) message(r *bpf.DNSDnsRecord, source, destination netip.AddrPor
 	d.take(w, m, r.MonotonicNs)
 }
 
-// forget drops everything about a target.
+// forget drops everything about a target, after its last sample.
 func (d *decoder) forget(target uint32) {
 	d.exchanges.forget(target)
+	delete(d.ignored, target)
 	maps.DeleteFunc(d.streams, func(key streamKey, _ *stream) bool { return key.target == target })
 }
 
 // lost says what could not be counted as it should, without what the kernel knows.
 func (d *decoder) lost() map[string]uint64 {
 	return map[string]uint64{
-		"messages: malformed":                                      d.malformed,
-		"names: table full":                                        d.full,
-		"queries: too many without a response":                     d.notWaited,
-		"responses: without a question":                            d.nameless,
-		"TCP segments: out of order, or from before the beginning": d.unfollowed,
+		"names: table full":                    d.full,
+		"queries: too many without a response": d.notWaited,
+		"TCP segments: out of order":           d.unfollowed,
 	}
 }

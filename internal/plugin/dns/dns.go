@@ -114,7 +114,8 @@ func (p *Plugin) Sample(into *wire.Sample) error {
 		return err
 	}
 	err = p.reader.sync(func(d *decoder) {
-		into.DNS = d.sample(into.DNS)
+		into.DNS = d.sample(into.DNS, d.now, p.leaving)
+		into.Stats = d.ignored.sampleIgnored(into.Stats)
 		for _, target := range p.leaving {
 			d.forget(target)
 		}

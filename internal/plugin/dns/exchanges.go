@@ -52,14 +52,18 @@ type exchanges struct {
 	open          map[exchangeKey][]*waiting
 	oldest, young *waiting
 	notWaited     uint64 // queries that there was no room to wait for
-	nameless      uint64 // responses without a question, to no query that we know
+	ignored       ignored
+	now           uint64 // monotonic ns, as of the last expire
 	fail          func(w *waiting, reason string, at uint64)
 }
 
 // newExchanges makes an empty table. fail is called for each query of a client that
 // was answered by an error, or not at all.
 func newExchanges(entries uint32, fail func(w *waiting, reason string, at uint64)) *exchanges {
-	return &exchanges{table: newTable(int(entries)), limit: int(entries), open: make(map[exchangeKey][]*waiting), fail: fail}
+	return &exchanges{
+		table: newTable(int(entries)), limit: int(entries), open: make(map[exchangeKey][]*waiting),
+		ignored: make(ignored), fail: fail,
+	}
 }
 
 // take counts one message.
@@ -73,7 +77,7 @@ func (x *exchanges) take(w way, m message, at uint64) {
 		return
 	}
 	e := x.entry(w, m.name, m.typ)
-	e.queries++
+	e.ask(at)
 	if x.count >= x.limit {
 		x.notWaited++
 		return
@@ -106,10 +110,10 @@ func (x *exchanges) answer(key exchangeKey, m message, at uint64) {
 	case m.question:
 		e = x.entry(key.way, m.name, m.typ)
 	default:
-		x.nameless++
+		x.ignored.add(key.target, unmatched)
 		return
 	}
-	e.respond(m.code)
+	e.respond(m.code, at)
 	if m.code != 0 && key.role == wire.RoleClient {
 		if first == nil {
 			first = &waiting{key: key, name: m.name, typ: m.typ}
@@ -120,16 +124,17 @@ func (x *exchanges) answer(key exchangeKey, m message, at uint64) {
 
 // expire ends the waiting of queries that were sent too long before now.
 func (x *exchanges) expire(now uint64) {
+	x.now = max(x.now, now)
 	for q := x.oldest; q != nil && now > q.sent && now-q.sent > timeoutNS; q = x.oldest {
 		x.drop(q)
-		q.in.expire()
+		q.in.expire(now)
 		if q.key.role == wire.RoleClient {
 			x.fail(q, "timeout", now)
 		}
 	}
 }
 
-// forget drops everything about a target.
+// forget drops the queries of a target that wait.
 func (x *exchanges) forget(target uint32) {
 	for q := x.oldest; q != nil; {
 		next := q.next
@@ -138,7 +143,6 @@ func (x *exchanges) forget(target uint32) {
 		}
 		q = next
 	}
-	x.table.forget(target)
 }
 
 // drop takes a query out of the list and of open.

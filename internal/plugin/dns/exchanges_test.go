@@ -63,7 +63,7 @@ func (s *script) reply(at uint64, id uint16, name string, code int) {
 // counted says what has been counted since the last call, sorted.
 func (s *script) counted() string {
 	var lines []string
-	for _, e := range s.sample(nil) {
+	for _, e := range s.sample(nil, s.now, nil) {
 		line := fmt.Sprintf("%s %s %s %s: %d asked, %d answered, %d timeouts, %d us", e.Role, e.Server, e.Name, e.Type, e.Queries, e.Responses, e.Timeouts, e.Latency.Sum)
 		for _, code := range slices.Sorted(maps.Keys(e.Codes)) {
 			line += fmt.Sprintf(", %s %d", code, e.Codes[code])
@@ -78,6 +78,26 @@ func (s *script) expect(what, want string) {
 	s.t.Helper()
 	if got := s.counted(); got != want {
 		s.t.Errorf("%s:\n%s\nwant:\n%s", what, got, want)
+	}
+}
+
+// expectIgnored compares what is ignored of target 1, and that nothing is lost by it.
+func (s *script) expectIgnored(want ...string) {
+	s.t.Helper()
+	var got []string
+	for _, i := range s.ignored.sampleIgnored(nil) {
+		got = append(got, fmt.Sprintf("%s %d", i.Name, i.Value))
+		if i.Target != 1 || i.Group != "dns" || i.Gauge {
+			s.t.Errorf("ignored: %+v", i)
+		}
+	}
+	if !slices.Equal(got, want) {
+		s.t.Errorf("ignored %q, want %q", got, want)
+	}
+	for what, count := range s.lost() {
+		if count != 0 {
+			s.t.Errorf("lost %d %s", count, what)
+		}
 	}
 }
 
@@ -150,9 +170,7 @@ func TestResponseWithoutQuestion(t *testing.T) {
 	s.ask(6, 0x1234, "y")
 	s.packet(packet(8, server, client, in, raw(0x8000|1, [4]byte{})))
 	s.expect("to the one that waits", "client 192.0.2.53:53 y A: 1 asked, 1 answered, 0 timeouts, 2000 us, FORMERR 1")
-	if s.nameless != 1 {
-		t.Errorf("%d responses to nobody, want 1", s.nameless)
-	}
+	s.expectIgnored("unmatched_responses 1")
 }
 
 func TestRolesAndStrangers(t *testing.T) {
@@ -169,8 +187,9 @@ func TestRolesAndStrangers(t *testing.T) {
 	s.packet(packet(12, client, server, out, raw(4<<11, [4]byte{1}, 0, 0, 6, 0, 1)))
 	s.expect("what is no exchange", "")
 	s.packet(packet(13, client, server, out, []byte("garbage on port 53")))
-	if s.malformed != 1 || len(s.failed) != 0 {
-		t.Errorf("%d malformed, failed %q; want 1 and none", s.malformed, s.failed)
+	s.expectIgnored("malformed_messages 1")
+	if len(s.failed) != 0 {
+		t.Errorf("failed: %q", s.failed)
 	}
 }
 
@@ -203,6 +222,42 @@ func TestTablesThatAreFull(t *testing.T) {
 	}
 }
 
+// Names that nobody asks for any more make room, and begin at 0 when they come back.
+func TestIdleNamesMakeRoom(t *testing.T) {
+	s := newScript(t, 2)
+	sampled := func(at uint64) (names []string) {
+		s.expire(at * ms)
+		for _, e := range s.sample(nil, s.now, nil) {
+			names = append(names, fmt.Sprintf("%s %d %d %v", e.Name, e.Queries, e.Timeouts, e.Ended))
+		}
+		slices.Sort(names)
+		return names
+	}
+	check := func(at uint64, want ...string) {
+		t.Helper()
+		if got := sampled(at); !slices.Equal(got, want) {
+			t.Errorf("at %d ms: %q, want %q", at, got, want)
+		}
+	}
+	s.ask(1, 1, "a")
+	s.ask(1, 2, "b")
+	s.reply(2, 2, "b", 0)
+	check(10, "a 1 0 false", "b 1 0 false")
+	s.ask(20000, 3, "c") // no room
+	check(20000, " 1 0 false", "a 1 1 false")
+	check(26000, " 1 1 false")
+	check(60001)
+	check(60002, "b 1 0 true")
+	s.ask(70000, 4, "d")
+	check(70001, "d 1 0 false")
+	check(86000, " 1 1 true", "a 1 1 true", "d 1 1 false")
+	s.ask(86001, 5, "b")
+	check(86002, "b 1 0 false")
+	if s.folded != 0 || len(s.entries) != 2 {
+		t.Errorf("%d entries, %d without a name; want 2 and none", len(s.entries), s.folded)
+	}
+}
+
 // However many servers there are said to be, the table stays small.
 func TestFoldedEntriesAreBounded(t *testing.T) {
 	s := newScript(t, 1)
@@ -215,7 +270,7 @@ func TestFoldedEntriesAreBounded(t *testing.T) {
 		t.Errorf("%d entries", len(s.entries))
 	}
 	var queries uint64
-	for _, e := range s.sample(nil) {
+	for _, e := range s.sample(nil, 0, nil) {
 		queries += e.Queries
 	}
 	if queries != 5000 {
@@ -229,9 +284,14 @@ func TestForget(t *testing.T) {
 	record, payload := packet(0, client, server, out, build(t, 1, false, "x.", dnsmessage.TypeA, 0))
 	record.Target = 2
 	s.packet(record, payload)
+	got := s.sample(nil, 0, []uint32{1})
 	s.forget(1)
+	slices.SortFunc(got, func(a, b wire.DNSSample) int { return int(a.Target) - int(b.Target) })
+	if len(got) != 2 || !got[0].Ended || got[0].Queries != 1 || got[1].Ended {
+		t.Errorf("%+v, want both and that target 1 has ended", got)
+	}
 	s.expire(6000 * ms)
-	got := s.sample(nil)
+	got = s.sample(nil, 0, nil)
 	if len(got) != 1 || got[0].Target != 2 || got[0].Timeouts != 1 || s.count != 0 {
 		t.Errorf("%+v, %d waiting; want one timeout of target 2", got, s.count)
 	}
@@ -242,7 +302,7 @@ func TestSampleIsACopy(t *testing.T) {
 	s := newScript(t, 100)
 	s.ask(0, 1, "x")
 	s.reply(1, 1, "x", 0)
-	first := s.sample(nil)[0]
+	first := s.sample(nil, 0, nil)[0]
 	s.ask(2, 2, "x")
 	s.reply(3, 2, "x", 0)
 	if first.Codes["NOERROR"] != 1 || first.Queries != 1 || first.Latency.Buckets[wire.Bucket(1000)] != 1 {

@@ -190,8 +190,8 @@ func TestPacketForms(t *testing.T) {
 					t.Errorf("%s: %d queries, want %d", test.name, got, test.want)
 				}
 			}
-			if w.lost["messages: malformed"] != 1 {
-				t.Errorf("lost %v, want one malformed message", w.lost)
+			if w.ignored["malformed_messages"] != 1 || len(w.lost) > 0 {
+				t.Errorf("ignored %v, lost %v; want one malformed message", w.ignored, w.lost)
 			}
 		})
 	}
@@ -276,35 +276,77 @@ func TestClosedReader(t *testing.T) {
 	}
 }
 
-// What a node's uplinks carry is the node's: queries of its pods too.
+// newNode is a world whose pod's netns is the node's own, with an uplink.
+func newNode(t *testing.T, hook string) *world {
+	t.Helper()
+	outer := newWorld(t, scope.Options{Hook: hook}, ringBytes) // skips where there is no such hook
+	w := &world{T: t, pod: outer.pod, known: map[string]wire.DNSSample{}, lost: map[string]uint64{}, ignored: map[string]uint64{}}
+	var err error
+	w.scope, err = scope.New(scope.Options{Hook: hook, TableEntries: 1024, HostNetns: fmt.Sprintf("/proc/self/fd/%d", w.pod.Netns.FD())})
+	must(t, err)
+	t.Cleanup(func() { w.scope.Close() })
+	w.plugin, err = Open(w.scope)
+	must(t, err)
+	t.Cleanup(func() { must(t, w.plugin.Close()) })
+	added, failed, err := w.scope.Add([]wire.Target{{ID: 9, Name: "node test", Node: true}})
+	must(t, err)
+	if len(added) != 1 || !added[0].Uplink || len(failed) > 0 {
+		t.Fatalf("added %+v, failed %+v; want one uplink", added, failed)
+	}
+	inner := added[0]
+	inner.ID, inner.Uplink = 1, false // as the bridge above it would be
+	must(t, w.plugin.Attach(append(added, inner)))
+	return w
+}
+
+// A node's uplinks carry its own messages and those of its pods. What is counted at a
+// pod does not count here too, whether it asks or is asked; pods that are no targets
+// count as the node.
 func TestNode(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
-			w := newWorld(t, scope.Options{Hook: hook}, ringBytes)
-			path := fmt.Sprintf("/proc/self/fd/%d", w.pod.Netns.FD())
-			node := &world{T: t, pod: w.pod, known: map[string]wire.DNSSample{}, lost: map[string]uint64{}}
-			var err error
-			node.scope, err = scope.New(scope.Options{Hook: hook, TableEntries: 1024, HostNetns: path})
+			w := newNode(t, hook)
+			other := vethtest.NewPod(t)
+			_, failed, err := w.scope.Add([]wire.Target{{ID: 3, Name: "pod test/measured", PodUID: other.UID, Addrs: []netip.Addr{
+				netip.MustParseAddr("10.1.0.7"), netip.MustParseAddr("2001:db8:1::7"),
+			}}})
 			must(t, err)
-			t.Cleanup(func() { node.scope.Close() })
-			node.plugin, err = Open(node.scope)
-			must(t, err)
-			t.Cleanup(func() { must(t, node.plugin.Close()) })
-			added, failed, err := node.scope.Add([]wire.Target{{ID: 9, Name: "node test", Node: true}})
-			must(t, err)
-			if len(added) != 1 || !added[0].Uplink || len(failed) > 0 {
-				t.Fatalf("added %+v, failed %+v; want one uplink", added, failed)
+			if len(failed) > 0 {
+				t.Fatalf("not added: %+v", failed)
 			}
-			inner := added[0]
-			inner.ID, inner.Uplink = 1, false // as the bridge above it would be
-			must(t, node.plugin.Attach(append(added, inner)))
-			node.start()
-			node.ask(node.client("udp", "192.0.2.2:53"), 1, "web.example", dnsmessage.TypeA)
-			node.sample()
-			node.expect("9 client 17 192.0.2.2:53 web.example A", 1, 1, 0, map[string]uint64{"NOERROR": 1})
-			if len(node.known) != 1 {
-				t.Errorf("known: %v", node.known)
+			w.start()
+			for _, from := range []string{"10.1.0.7", "10.1.0.8", "2001:db8:1::7", "2001:db8:1::8"} {
+				query := build(t, 1, false, strings.NewReplacer(".", "-", ":", "-").Replace(from)+".", dnsmessage.TypeA, 0)
+				vethtest.SendRaw(t, w.pod.Netns, frame(t, udpBetween(from, 4001, to(from), 53, query)...))
+				vethtest.SendRaw(t, w.pod.Peer, frame(t, udpBetween(to(from), 4001, from, 53, query)...))
+			}
+			w.ask(w.client("udp", "192.0.2.2:53"), 1, "web.example", dnsmessage.TypeA)
+			w.sample()
+			w.expect("9 client 17 192.0.2.2:53 web.example A", 1, 1, 0, map[string]uint64{"NOERROR": 1})
+			w.expect("9 client 17 192.0.2.2:53 10-1-0-8 A", 1, 0, 0, nil)
+			w.expect("9 server 17 10.1.0.8:53 10-1-0-8 A", 1, 0, 0, nil)
+			w.expect("9 client 17 [2001:db8::2]:53 2001-db8-1--8 A", 1, 0, 0, nil)
+			w.expect("9 server 17 [2001:db8:1::8]:53 2001-db8-1--8 A", 1, 0, 0, nil)
+			if len(w.known) != 5 {
+				t.Errorf("known: %v; want no more than these", w.known)
 			}
 		})
 	}
+}
+
+// to is the peer's address of the same family.
+func to(from string) string {
+	if strings.Contains(from, ":") {
+		return "2001:db8::2"
+	}
+	return "192.0.2.2"
+}
+
+func udpBetween(from string, sport uint16, to string, dport uint16, payload []byte) []gopacket.SerializableLayer {
+	source, destination := net.ParseIP(from), net.ParseIP(to)
+	udp := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}
+	if strings.Contains(from, ":") {
+		return []gopacket.SerializableLayer{&layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: source, DstIP: destination}, udp, gopacket.Payload(payload)}
+	}
+	return []gopacket.SerializableLayer{&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: source, DstIP: destination}, udp, gopacket.Payload(payload)}
 }

@@ -30,6 +30,7 @@ type segment struct {
 type stream struct {
 	next   uint32 // sequence number
 	synced bool
+	gap    bool // not synced because of a segment that could not be followed
 	ended  bool
 	last   uint64 // monotonic ns
 
@@ -38,9 +39,17 @@ type stream struct {
 	kept   []byte // of the present message, when its end was not in the same segment
 }
 
-// take reads a segment and hands over each message that it completes. It reports
-// whether all of the segment could be followed.
-func (s *stream) take(g segment, message func([]byte)) bool {
+// progress is what became of a segment.
+type progress uint8
+
+const (
+	followed   progress = iota // all of it
+	unfollowed                 // what it has is lost: there is a gap in what we have
+	unbegun                    // it is part of what began before we looked
+)
+
+// take reads a segment and hands over each message that it completes.
+func (s *stream) take(g segment, message func([]byte)) progress {
 	s.last = g.at
 	s.ended = s.ended || g.end
 	if g.begin {
@@ -48,33 +57,37 @@ func (s *stream) take(g segment, message func([]byte)) bool {
 		g.sequence++
 	}
 	if g.length == 0 {
-		return true
+		return followed
 	}
-	followed := true
+	now := followed
 	if s.synced {
 		ahead := int(int32(g.sequence - s.next))
 		switch {
 		case ahead <= -g.length:
-			return true // sent again
+			return followed // sent again
 		case ahead < 0:
 			g.data = g.data[min(-ahead, len(g.data)):]
 			g.length += ahead
 			g.sequence = s.next
 		case ahead > 0:
-			s.synced, followed = false, false
+			s.synced, s.gap, now = false, true, unfollowed
 		}
 	}
 	if !s.synced {
-		if !beginsMessage(g.data) {
-			return false
+		switch {
+		case beginsMessage(g.data):
+		case s.gap:
+			return unfollowed
+		default:
+			return unbegun
 		}
 		*s = stream{synced: true, ended: s.ended, last: s.last}
 	}
 	s.next = g.sequence + uint32(g.length)
 	if !s.consume(g.data, g.length, message) {
-		s.synced, followed = false, false
+		s.synced, s.gap, now = false, true, unfollowed
 	}
-	return followed
+	return now
 }
 
 // consume goes on with the next bytes of the stream. It fails when they do not tell

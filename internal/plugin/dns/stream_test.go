@@ -21,24 +21,27 @@ func framed(messages ...[]byte) []byte {
 }
 
 // heard feeds segments to a stream and returns the ids of its messages, and how many
-// segments could not be followed.
-func heard(t *testing.T, s *stream, segments ...segment) (ids []uint16, lost int) {
+// segments are lost or began before.
+func heard(t *testing.T, s *stream, segments ...segment) (ids []uint16, lost, before int) {
 	t.Helper()
 	for _, g := range segments {
 		if g.length == 0 {
 			g.length = len(g.data)
 		}
-		if !s.take(g, func(b []byte) {
+		switch s.take(g, func(b []byte) {
 			m, ok := parse(b)
 			if !ok {
 				t.Errorf("not a message: %x", b)
 			}
 			ids = append(ids, m.id)
 		}) {
+		case unfollowed:
 			lost++
+		case unbegun:
+			before++
 		}
 	}
-	return ids, lost
+	return ids, lost, before
 }
 
 func TestStream(t *testing.T) {
@@ -67,7 +70,7 @@ func TestStream(t *testing.T) {
 		{"a gap, then no beginning", []segment{syn, part(0, one), part(one+5, 2*one), part(2*one, 3*one)}, []uint16{1, 3}, 1},
 		{"out of order", []segment{syn, part(one, 2*one), part(0, one)}, []uint16{2}, 1},
 		{"joined in the middle", []segment{part(one, 3*one)}, []uint16{2, 3}, 0},
-		{"joined in a message", []segment{part(5, one), part(one, 2*one)}, []uint16{2}, 1},
+		{"joined in a message", []segment{part(5, one), part(one, 2*one)}, []uint16{2}, 0},
 		{"sequence numbers wrap around", []segment{{sequence: 1<<32 - 11, begin: true}, {sequence: 1<<32 - 10, data: all[:one]}, {sequence: uint32(one) - 10, data: all[one:]}}, []uint16{1, 2, 3}, 0},
 		{"a large message", []segment{syn, {sequence: 100, data: bigBytes[:1400]}, {sequence: 1500, data: bigBytes[1400:2800]}, {sequence: 2900, data: bigBytes[2800:]}}, []uint16{4, 5}, 0},
 		{"the end of a message was not copied", []segment{syn, {sequence: 100, data: bigBytes[:100], length: 2 + len(big)}, {sequence: 102 + uint32(len(big)), data: framed(query(5))}}, []uint16{4, 5}, 0},
@@ -75,7 +78,10 @@ func TestStream(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			ids, lost := heard(t, &stream{}, test.segments...)
+			ids, lost, before := heard(t, &stream{}, test.segments...)
+			if joined := test.name == "joined in a message"; joined != (before == 1) || before > 1 {
+				t.Errorf("%d segments began before", before)
+			}
 			if !slices.Equal(ids, test.ids) || lost != test.lost {
 				t.Errorf("heard %v and lost %d segments, want %v and %d", ids, lost, test.ids, test.lost)
 			}
@@ -100,7 +106,7 @@ func TestStreamCutAnywhere(t *testing.T) {
 			segments = append(segments, segment{sequence: 1 + uint32(at), data: all[at : at+n]})
 			at += n
 		}
-		if ids, lost := heard(t, &stream{}, segments...); !slices.Equal(ids, want) || lost != 0 {
+		if ids, lost, before := heard(t, &stream{}, segments...); !slices.Equal(ids, want) || lost+before != 0 {
 			t.Fatalf("heard %v and lost %d segments", ids, lost)
 		}
 	}

@@ -3,7 +3,6 @@
 package dns
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,8 +10,13 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
-// maxFolded bounds the entries without a name: one for each server and type.
-const maxFolded = 1024
+const (
+	// maxFolded bounds the entries without a name: one for each server and type.
+	maxFolded = 1024
+	// idleNS is how long an entry stays without a message. It is longer than a query
+	// waits, so no timeout comes after its entry's end.
+	idleNS = uint64(time.Minute)
+)
 
 // entryKey is the key of a wire.DNSSample.
 type entryKey struct {
@@ -31,6 +35,7 @@ type entry struct {
 	codes                        map[uint16]uint64
 	latency                      wire.Histogram
 	sent                         uint64 // queries, responses and timeouts as of the last sample
+	last                         uint64 // monotonic ns, of the newest of them
 }
 
 // table is all names that were asked for.
@@ -71,12 +76,21 @@ func (t *table) entry(w way, name string, typ uint16) *entry {
 	return e
 }
 
-func (e *entry) respond(code uint16) {
-	e.responses++
-	e.codes[code]++
+func (e *entry) ask(at uint64) {
+	e.queries++
+	e.last = max(e.last, at)
 }
 
-func (e *entry) expire() { e.timeouts++ }
+func (e *entry) respond(code uint16, at uint64) {
+	e.responses++
+	e.codes[code]++
+	e.last = max(e.last, at)
+}
+
+func (e *entry) expire(at uint64) {
+	e.timeouts++
+	e.last = max(e.last, at)
+}
 
 // observe counts the time between two monotonic times. On two CPUs the clocks may
 // differ by a little.
@@ -84,17 +98,22 @@ func (e *entry) observe(at, sent uint64) {
 	e.latency.Observe(time.Duration(at - sent))
 }
 
-// sample appends the entries that have changed since the last call.
-func (t *table) sample(into []wire.DNSSample) []wire.DNSSample {
+// sample appends the entries that have changed since the last call. Those that are idle
+// at a time, and all of targets that leave, make room: they end.
+func (t *table) sample(into []wire.DNSSample, at uint64, leaving []uint32) []wire.DNSSample {
 	for key, e := range t.entries {
-		now := e.queries + e.responses + e.timeouts
-		if now == e.sent {
+		count := e.queries + e.responses + e.timeouts
+		ended := at > e.last && at-e.last >= idleNS || slices.Contains(leaving, key.target)
+		if count == e.sent && !ended {
 			continue
 		}
-		e.sent = now
+		e.sent = count
+		if ended {
+			t.remove(key)
+		}
 		s := wire.DNSSample{
 			Target: key.target, Role: key.role, Server: key.server, Protocol: key.protocol, Name: key.name, Type: e.typ,
-			Queries: e.queries, Responses: e.responses, Timeouts: e.timeouts,
+			Queries: e.queries, Responses: e.responses, Timeouts: e.timeouts, Ended: ended,
 			Latency: wire.Histogram{Sum: e.latency.Sum, Buckets: slices.Clone(e.latency.Buckets)},
 		}
 		if len(e.codes) > 0 {
@@ -108,12 +127,9 @@ func (t *table) sample(into []wire.DNSSample) []wire.DNSSample {
 	return into
 }
 
-// forget drops all names of a target.
-func (t *table) forget(target uint32) {
-	maps.DeleteFunc(t.entries, func(key entryKey, _ *entry) bool {
-		if key.target == target && key.name == "" {
-			t.folded--
-		}
-		return key.target == target
-	})
+func (t *table) remove(key entryKey) {
+	if key.name == "" {
+		t.folded--
+	}
+	delete(t.entries, key)
 }

@@ -31,16 +31,16 @@ const delay = 100 * time.Millisecond
 // world is a pod whose peer is a DNS server, a scope and the plugin.
 type world struct {
 	*testing.T
-	pod    *vethtest.Pod
-	scope  *scope.Scope
-	plugin *Plugin
-	known  map[string]wire.DNSSample // by role, protocol, server, name and type
-	lost   map[string]uint64
+	pod           *vethtest.Pod
+	scope         *scope.Scope
+	plugin        *Plugin
+	known         map[string]wire.DNSSample // by role, protocol, server, name and type
+	lost, ignored map[string]uint64
 }
 
 func newWorld(t *testing.T, o scope.Options, ringBytes uint32) *world {
 	t.Helper()
-	w := &world{T: t, pod: vethtest.NewPod(t), known: map[string]wire.DNSSample{}, lost: map[string]uint64{}}
+	w := &world{T: t, pod: vethtest.NewPod(t), known: map[string]wire.DNSSample{}, lost: map[string]uint64{}, ignored: map[string]uint64{}}
 	serve(t, w.pod.Peer, "192.0.2.2:53")
 	serve(t, w.pod.Peer, "[2001:db8::2]:53")
 	if o.TableEntries == 0 {
@@ -87,6 +87,9 @@ func (w *world) sample() int {
 	}
 	for _, l := range s.Lost {
 		w.lost[l.What] = l.Count
+	}
+	for _, i := range s.Stats {
+		w.ignored[i.Name] = i.Value
 	}
 	return len(s.DNS)
 }
