@@ -50,6 +50,10 @@ func TestExamples(t *testing.T) {
 	if err := os.Symlink(the.program, filepath.Join(bin, "kubectl-retina")); err != nil {
 		t.Fatal(err)
 	}
+	wireshark := "#!/bin/sh\nexec cat >/dev/null\n"
+	if err := os.WriteFile(filepath.Join(bin, "wireshark"), []byte(wireshark), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	sas := azurite(t).Container(t, "examples").SAS(t, storage.SAS{Permissions: "cwrld"})
 	storage.StartClaim(t, the.Cluster, the.client, "default", "captures")
 	before := retina(t, "metrics", "snapshot", "deploy/web", "-n", "shop", "--duration", "1s", "-o", "json", "--collector-namespace", collectorNamespace)
@@ -122,7 +126,7 @@ func runExample(t *testing.T, bin, dir, sas, example string) {
 	}
 	p := &process{Cmd: the.Command(t.Context(), "bash", "-o", "pipefail", "-c", command), started: time.Now()}
 	p.Dir, p.Stdout, p.Stderr = dir, &p.stdout, &p.stderr
-	p.Env = append(p.Env, "PATH="+bin+":"+os.Getenv("PATH"), "SAS="+sas)
+	p.Env = append(p.Env, "PATH="+bin+":"+os.Getenv("PATH"), "SAS="+sas, "DISPLAY=:7")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,9 @@ func (m *Merger) Run(ctx context.Context) (Result, error) {
 	startNS := cmp.Or(m.opts.startNS, time.Now().UnixNano())
 	if err := m.writer.begin(); err != nil {
 		m.stop()
-		return *m.result(), err
+		if !errors.Is(err, ErrReaderClosed) || m.writer.out.failed {
+			return *m.result(), err
+		}
 	}
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -95,7 +97,7 @@ func (m *Merger) Run(ctx context.Context) (Result, error) {
 		result = m.result()
 		return m.writer.encoder.trailer(result, startNS, cmp.Or(m.opts.endNS, time.Now().UnixNano()))
 	})
-	if m.writer.err == nil && writeErr != nil {
+	if m.writer.err == nil && writeErr != nil && m.writer.out.failed {
 		result.Complete = false
 	}
 	result.FileBytes = m.writer.size()

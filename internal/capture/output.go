@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
@@ -47,6 +48,14 @@ type Output struct {
 	undo    undoer    // nil when what is written cannot be taken back
 	close   io.Closer // nil when it is not ours to close
 	created string    // path of the file that did not exist before
+	failed  bool      // w takes no more
+	also    []also    // have the same
+}
+
+// also is somebody who has what an Output has.
+type also struct {
+	name string // for messages
+	w    io.Writer
 }
 
 // An undoer takes back the end of what was written.
@@ -85,6 +94,17 @@ func OpenOutput(ctx context.Context, path string, stdout io.Writer, format Forma
 	}
 	return out, nil
 }
+
+// NewStream returns an Output that writes to w, which the caller closes. The name
+// is for messages.
+func NewStream(name string, w io.Writer, format Format) *Output {
+	return &Output{name: name, format: format, w: w}
+}
+
+// Also makes w, which the caller closes, have all that is written to o. Each Write
+// has whole blocks. What a file takes back, as on a full disk, w keeps. That w fails
+// ends the capture, but the output keeps what it has, and is whole.
+func (o *Output) Also(name string, w io.Writer) { o.also = append(o.also, also{name, w}) }
 
 // openExisting opens what is at path. Nothing ends an open that waits for the
 // other end of a pipe, so it is left behind when ctx is done.
@@ -158,17 +178,37 @@ func (o *Output) Discard() error {
 	return err
 }
 
-// write writes b and says how much of it was taken.
+// write writes b and says how much of it was taken. An error with all of b taken is
+// of somebody else who has the same.
 func (o *Output) write(b []byte) (int, error) {
 	n, err := o.w.Write(b)
-	switch {
-	case err == nil:
-		return n, nil
-	case readerClosed(err):
-		return n, fmt.Errorf("%s: %w", o.name, ErrReaderClosed)
+	if err != nil {
+		o.failed = true
+		err = explainWrite(o.name, err)
 	}
-	return n, hint.Wrap(fmt.Errorf("write capture: %w", err), writeHint(err))
+	for i := 0; i < len(o.also); {
+		_, alsoErr := o.also[i].w.Write(b)
+		if alsoErr == nil {
+			i++
+			continue
+		}
+		if err == nil {
+			err = explainWrite(o.also[i].name, alsoErr)
+		}
+		o.also = slices.Delete(o.also, i, i+1)
+	}
+	return n, err
 }
+
+func explainWrite(name string, err error) error {
+	if ReaderClosed(err) {
+		return fmt.Errorf("%s: %w", name, ErrReaderClosed)
+	}
+	return hint.Wrap(fmt.Errorf("write capture: %w", err), writeHint(err))
+}
+
+// ReaderClosed reports whether a write failed because nobody reads what was written.
+func ReaderClosed(err error) bool { return errors.Is(err, ErrReaderClosed) || readerClosed(err) }
 
 // truncate takes back everything after size.
 func (o *Output) truncate(size int64) error {

@@ -88,7 +88,11 @@ type InterfaceResult struct {
 // result sums up what is known now.
 func (m *Merger) result() *Result {
 	w := m.writer
-	r := &Result{FileBytes: w.size(), Limit: m.limit, Complete: w.err == nil, writeErr: w.err}
+	r := &Result{FileBytes: w.size(), Limit: m.limit, writeErr: w.err}
+	if errors.Is(w.err, ErrReaderClosed) && !w.out.failed {
+		r.writeErr = nil // somebody else has had enough: the file is whole
+	}
+	r.Complete = r.writeErr == nil
 	for _, s := range m.streams {
 		sr := m.sourceResult(s)
 		r.Complete = r.Complete && sr.Err == nil

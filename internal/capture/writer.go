@@ -151,12 +151,12 @@ func (w *writer) flush() error {
 // room for it.
 func (w *writer) finish(trailer func() []byte) error {
 	err := w.flush()
-	if err != nil && w.out.undo == nil {
+	if err != nil && w.out.undo == nil && w.out.failed {
 		trailer() // for its counts
 		return err
 	}
 	writeErr := w.writeTrailer(trailer())
-	if writeErr == nil || w.out.undo == nil {
+	if writeErr == nil || w.out.undo == nil || !w.out.failed {
 		return errors.Join(err, writeErr)
 	}
 	if err == nil {

@@ -43,14 +43,21 @@ Name targets as for kubectl: TYPE/NAME, several if you like, where TYPE is pod,
 deploy, sts, ds, rs, job, cronjob, svc or node; or select pods with -l. A node
 is captured on its own interfaces, a pod on the pod's.
 
+With --print the packets are printed as they come, as capture read prints those of
+a file; with --wireshark a Wireshark on this machine shows them. Whoever closes the
+pipe, or Wireshark, ends the capture. Both go together, and with --write.
+
 With -f the captures are those of Retina's Capture manifests (retina.sh/v1alpha1),
 which the cluster need not know. --dry-run=client prints a command line as one.`
 
 const createExample = `  # ten seconds of a deployment's traffic
   kubectl retina capture create deploy/web -n shop --duration 10s
 
-  # pods by label in all namespaces, read along with tshark
+  # read along, with names: here, in Wireshark, with tshark, or with a program of yours
+  kubectl retina capture create deploy/web -n shop --print
+  kubectl retina capture create deploy/web -n shop --wireshark --write web.pcapng
   kubectl retina capture create -l app=web -A --duration 5s --write - | tshark -r -
+  kubectl retina capture create deploy/web -n shop --duration 5s --print=json | jq -r .info
 
   # a service's pods and one node, headers only, until Ctrl-C
   kubectl retina capture create svc/web node/n1 -n shop --packet-size 96 --duration 0
@@ -90,6 +97,7 @@ type createOptions struct {
 	format string
 	output string
 	quiet  bool
+	viewFlags
 
 	collectors collectors.Flags
 	hook       string
@@ -143,7 +151,8 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.redact, "redact", false, "keep the headers of each packet only: no payload leaves the node")
 	f.IntVar(&o.maxNodes, "max-nodes", 20, "ask before capturing on more nodes than this; 0 is any number")
 
-	f.StringVar(&o.write, "write", "", "the file, or - for standard output (default NAME-TIME.pcapng, unless nodes store the capture)")
+	f.StringVar(&o.write, "write", "", "the file, or - for standard output (default NAME-TIME.pcapng, unless nodes store the capture, or it is only looked at)")
+	o.viewFlags.addTo(f)
 	f.StringVar(&o.format, "format", string(capture.Pcapng), "pcapng, or pcap for old readers: without names, interfaces and counts")
 	f.StringVar(&o.name, "name", "", "name of the capture, unique in the collector namespace (default that of the first target, with a suffix)")
 
@@ -152,7 +161,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.DurationVar(&o.keep, "keep", time.Hour, "with --no-wait: how long nodes keep what is stored nowhere, and how long the capture stays listed")
 	f.IntVar(&o.fileCount, "file-count", 0, "on each node, go on in a new file at --max-size, and keep this many, the youngest; 0 ends the capture instead")
 	f.BoolVar(&o.includeMetadata, "include-metadata", true, "in archives: the network state of nodes and pods, before and after")
-	f.StringVarP(&o.output, "output", "o", "", "print a summary as json or yaml")
+	f.StringVarP(&o.output, "output", "o", "", "print a summary as json or yaml; with --print, json is an object for each packet instead")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only warnings and errors")
 
 	o.collectors.AddTo(f)
@@ -210,7 +219,7 @@ func (o *createOptions) check() (*config, error) {
 		return nil, fmt.Errorf("--hook %q is not one of tcx, socket", o.hook)
 	}
 	c := &config{
-		duration: o.duration, maxBytes: o.maxSizeMB * mb, packets: uint64(o.packetCount),
+		duration: o.duration, maxBytes: o.sizeLimitMB() * mb, packets: uint64(o.packetCount),
 		snapLen: wire.MaxSnapLen, stored: o.stored(),
 	}
 	if o.packetSize > 0 {
@@ -221,7 +230,7 @@ func (o *createOptions) check() (*config, error) {
 			return nil, fmt.Errorf("--name: %w", err)
 		}
 	}
-	err := o.checkStored()
+	err := errors.Join(o.checkStored(), o.checkViews())
 	if err != nil {
 		return nil, err
 	}

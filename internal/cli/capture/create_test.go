@@ -121,7 +121,7 @@ func ended(t *testing.T, result *capture.Result) (*captureRun, *bytes.Buffer, *b
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { out.Close() })
-	r.output = out
+	r.output = &output{Output: out, file: out.Name()}
 	p := planNode(target.Node{Name: "n1", Pods: shopPods[1:]}, 96, "")
 	result.Sources = []capture.SourceResult{{Node: "n1", Lost: result.Lost, Interfaces: []capture.InterfaceResult{{
 		Interface: capture.Interface{Target: 0, Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: result.Packets, CapBytes: result.CapBytes, Lost: result.Lost, Counted: true,

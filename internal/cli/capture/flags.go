@@ -23,6 +23,8 @@ func (o *createOptions) addCompletions(cmd *cobra.Command) {
 			return
 		case "format":
 			complete = cobra.FixedCompletions([]cobra.Completion{string(capture.Pcapng), string(capture.Pcap)}, cobra.ShellCompDirectiveNoFileComp)
+		case "print":
+			complete = cobra.FixedCompletions(liveFormats(), cobra.ShellCompDirectiveNoFileComp)
 		case "output":
 			complete = cobra.FixedCompletions([]cobra.Completion{"json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)
 		}

@@ -110,7 +110,7 @@ func (r *captureRun) newPlan(preview *session.Preview) *Plan {
 	}
 	switch {
 	case !r.config.stored || r.write != "":
-		p.Outputs = append(p.Outputs, "file "+r.path())
+		p.Outputs = append(p.Outputs, r.outputs()...)
 	case len(p.Outputs) == 0:
 		p.Outputs = append(p.Outputs, "the nodes, for capture download, for "+narration.Duration(r.keep))
 	}
@@ -130,7 +130,7 @@ func (r *captureRun) ends() []string {
 	if r.config.duration > 0 {
 		all = append(all, "after "+narration.Duration(r.config.duration))
 	}
-	switch mb := r.maxSizeMB; {
+	switch mb := r.sizeLimitMB(); {
 	case mb > 0 && r.fileCount > 0:
 		// Files take turns: no end.
 	case mb > 0 && r.config.stored:

@@ -24,7 +24,7 @@ func (s *storing) merge(ctx context.Context) error {
 		return errors.Join(r.output.Discard(), os.RemoveAll(r.merging))
 	}
 	r.narrator.Status("merging " + plural(len(paths), "archive"))
-	result, err := capture.MergeArchives(ctx, paths, r.output, capture.Options{Section: r.section(s.nodes)})
+	result, err := capture.MergeArchives(ctx, paths, r.output.Output, capture.Options{Section: r.section(s.nodes)})
 	if err == nil {
 		for _, source := range result.Sources {
 			err = errors.Join(err, source.Err)

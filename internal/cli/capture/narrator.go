@@ -17,10 +17,18 @@ import (
 type narrator struct {
 	*narration.Narrator
 	beginning sync.Once
+	printing  bool // packets are printed: they show that it goes on
 }
 
 func newNarrator(w io.Writer, quiet bool) *narrator {
 	return &narrator{Narrator: narration.New(w, quiet)}
+}
+
+// besidePackets has nothing drawn between packets that may be printed to the same
+// terminal. Call it before anything is told.
+func (n *narrator) besidePackets() {
+	n.Plain()
+	n.printing = true
 }
 
 // ready says that a node is ready and what it captures.
@@ -41,6 +49,9 @@ func (n *narrator) ready(node *nodeRun) {
 // capturing tells the counts of a running capture until the returned function
 // is called.
 func (n *narrator) capturing(duration time.Duration, totals func() capture.Totals) (stop func()) {
+	if n.printing {
+		return func() { n.began(duration) }
+	}
 	told := n.Progress(func() string {
 		t := totals()
 		return fmt.Sprintf("%s … %s packets, %s, %s lost", what(duration), comma(t.Packets), humanize.Bytes(t.Bytes), comma(t.Lost))

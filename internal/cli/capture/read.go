@@ -9,13 +9,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/archive"
+	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
@@ -167,12 +167,19 @@ type captureReader struct {
 }
 
 func (o *readOptions) reader(in io.Reader) *captureReader {
-	r := &captureReader{in: bufio.NewReaderSize(in, readBufferBytes), out: bufio.NewWriterSize(o.streams.Out, readBufferBytes), errOut: o.streams.ErrOut, most: o.packets}
-	options := packetprint.Options{Format: packetprint.Format(o.print)}
+	format := packetprint.Format(o.print)
 	if o.output != "" {
-		options.Format = packetprint.Format(o.output)
+		format = packetprint.Format(o.output)
 	}
-	if o.names {
+	r := newCaptureReader(in, o.streams.Out, o.streams.ErrOut, format, o.names)
+	r.most = o.packets
+	return r
+}
+
+func newCaptureReader(in io.Reader, out, errOut io.Writer, format packetprint.Format, names bool) *captureReader {
+	r := &captureReader{in: bufio.NewReaderSize(in, readBufferBytes), out: bufio.NewWriterSize(out, readBufferBytes), errOut: errOut}
+	options := packetprint.Options{Format: format}
+	if names {
 		options.Names = r.names.name
 	}
 	r.printer = packetprint.New(r.out, options)
@@ -182,16 +189,22 @@ func (o *readOptions) reader(in io.Reader) *captureReader {
 // read prints all there is. Its error is why that is not the whole file.
 func (r *captureReader) read() error {
 	err := r.open()
-	if flushErr := r.out.Flush(); flushErr != nil {
-		r.written = flushErr
-	}
+	_ = r.flush() // it is in r.written
 	return err
+}
+
+// flush prints what is held, and is why nothing more can be written.
+func (r *captureReader) flush() error {
+	if err := r.out.Flush(); err != nil {
+		r.written = err
+	}
+	return r.written
 }
 
 // explain turns the error of read into the command's.
 func (r *captureReader) explain(name string, err error) error {
 	switch {
-	case errors.Is(r.written, syscall.EPIPE) || errors.Is(r.written, io.ErrClosedPipe): // its reader has seen enough
+	case capture.ReaderClosed(r.written): // its reader has seen enough
 		return nil
 	case r.written != nil:
 		return fmt.Errorf("print packets: %w", r.written)
@@ -217,6 +230,11 @@ func (r *captureReader) file(in io.Reader) error {
 	}
 	r.begun = true
 	for {
+		if r.in.Buffered() == 0 { // what follows may be a while
+			if err := r.flush(); err != nil {
+				return err
+			}
+		}
 		item, err := file.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -259,10 +277,7 @@ func (r *captureReader) packet(p *capturefile.Packet) error {
 	if r.packets == r.most {
 		return errReadEnough
 	}
-	if r.in.Buffered() == 0 { // the next packet may be a while
-		r.written = r.out.Flush()
-	}
-	return r.written
+	return nil
 }
 
 // section says what one of our files says about itself: the last section of one

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -56,7 +54,9 @@ type captureRun struct {
 	plans      []nodePlan
 	sessions   *session.Run
 	nodes      []*nodeRun // by plan
-	output     *capture.Output
+	output     *output
+
+	wiresharkPath string // with --wireshark
 }
 
 // A nodeRun is what became of one node.
@@ -70,7 +70,11 @@ type nodeRun struct {
 }
 
 func newRun(o *createOptions, c *config) *captureRun {
-	return &captureRun{createOptions: o, config: c, began: o.now(), narrator: newNarrator(o.streams.ErrOut, o.quiet)}
+	r := &captureRun{createOptions: o, config: c, began: o.now(), narrator: newNarrator(o.streams.ErrOut, o.quiet)}
+	if o.print != "" {
+		r.narrator.besidePackets()
+	}
+	return r
 }
 
 // run captures. ctx ends when the user interrupts; whatever happens, nothing
@@ -94,6 +98,11 @@ func (r *captureRun) run(ctx context.Context) error {
 // prepare does everything that can fail before something is created: it finds
 // the targets, asks whether collectors may run, and opens the output.
 func (r *captureRun) prepare(ctx context.Context) (err error) {
+	if r.wireshark {
+		if r.wiresharkPath, err = findWireshark(); err != nil {
+			return err
+		}
+	}
 	if err := r.aim(ctx); err != nil {
 		return err
 	}
@@ -158,16 +167,6 @@ func (r *captureRun) sessionConfig() session.Config {
 	}
 }
 
-// open opens the output. A named pipe may have to wait for its reader.
-func (r *captureRun) open(ctx context.Context) (*capture.Output, error) {
-	path := r.path()
-	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		waiting := time.AfterFunc(pipePatience, func() { r.narrator.Info("waiting for a reader of " + path) })
-		defer waiting.Stop()
-	}
-	return capture.OpenOutput(ctx, path, r.streams.Out, r.config.format)
-}
-
 func (r *captureRun) plan() {
 	r.plans = make([]nodePlan, len(r.resolved.Nodes))
 	for i, node := range r.resolved.Nodes {
@@ -184,18 +183,6 @@ func (r *captureRun) plan() {
 	for _, skipped := range r.resolved.Skipped {
 		r.warn(skipped.Target + " is skipped: " + skipped.Reason)
 	}
-}
-
-// path is where the capture goes.
-func (r *captureRun) path() string {
-	if r.write != "" {
-		return r.write
-	}
-	name := r.name
-	if name == "" {
-		name = r.firstTarget()
-	}
-	return fmt.Sprintf("%s-%s.%s", name, r.now().UTC().Format("20060102T150405Z"), r.config.format)
 }
 
 // firstTarget is what a capture is called that was given no name.
@@ -246,7 +233,7 @@ func (r *captureRun) capture(ctx context.Context) error {
 	}
 	began := time.Now()
 	stopper := newStopper(r, started)
-	merger := capture.NewMerger(sources, r.output, capture.Options{
+	merger := capture.NewMerger(sources, r.output.Output, capture.Options{
 		Section: r.section(started), Names: names,
 		MaxPackets: r.config.packets, MaxBytes: r.config.maxBytes,
 		Stop: func() { go stopper.stop(ctx) },
@@ -254,8 +241,10 @@ func (r *captureRun) capture(ctx context.Context) error {
 	stopper.totals = merger.Totals
 	running := r.narrator.capturing(r.config.duration, merger.Totals)
 	go stopper.start(ctx, r.config.duration)
+	r.output.whenClosed(stopper, func() { stopper.stop(ctx) })
 	result, err := merger.Run(context.WithoutCancel(ctx))
 	stopper.end()
+	err = errors.Join(err, r.output.closeViews())
 	running()
 	if err != nil && result.FileBytes == 0 {
 		if errors.Is(err, capture.ErrReaderClosed) {

@@ -83,7 +83,7 @@ type SummaryInterface struct {
 // with. outputErr is what was wrong with the output.
 func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputErr error, took time.Duration) error {
 	r.remark(result)
-	if r.createOptions.output == "" {
+	if r.summaryFormat() == "" {
 		r.narrator.Info(r.headline(result, errors.Is(outputErr, capture.ErrReaderClosed)))
 	}
 	err := r.printSummary(r.summary(result, took))
@@ -94,7 +94,7 @@ func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputE
 func (r *captureRun) printSummary(s Summary) error {
 	var text []byte
 	var err error
-	switch r.createOptions.output {
+	switch r.summaryFormat() {
 	case "json":
 		text, err = json.MarshalIndent(s, "", "  ")
 		text = append(text, '\n')
@@ -225,7 +225,7 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 	}
 	for _, n := range r.nodes {
 		if n.source != nil {
-			s.Files = []string{r.output.Name()}
+			s.Files = r.output.files()
 		}
 		s.Nodes = append(s.Nodes, n.summary())
 		s.Complete = s.Complete && n.err == nil

@@ -53,6 +53,10 @@ func New(w io.Writer, quiet bool) *Narrator {
 	return n
 }
 
+// Plain ends the drawing of a live line: somebody else writes to the terminal. Call
+// it before anything is told.
+func (n *Narrator) Plain() { n.terminal = nil }
+
 // Line prints a line that stays.
 func (n *Narrator) Line(text string) {
 	n.mu.Lock()
