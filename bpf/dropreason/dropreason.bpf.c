@@ -137,6 +137,8 @@ static __always_inline int handle(__u64 *ctx)
 	key.reason = config.unspecified;
 	if (config.arguments >= 3)
 		key.reason = ctx[2];
+	else if (is_in(ctx[1], &config.hooks[0])) // it frees nothing but what it drops
+		key.reason = config.netfilter;
 	if (key.reason == config.not_dropped || key.reason == config.consumed || key.reason == config.queue_purge)
 		return 0;
 	if (key.reason == config.other_host || is_purge(key.reason, ctx[1]) || is_used(key.reason, ctx[1]) || !scope_is_running())

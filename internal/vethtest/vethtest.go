@@ -15,12 +15,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
 )
@@ -39,6 +41,32 @@ func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test attaches BPF programs to veth pairs and needs root; without it run: make test-unit")
+	}
+}
+
+// NeedKernel skips the test on a kernel older than first, such as "6.6", which has
+// what the test needs. On a newer kernel that lacks it the test fails by itself.
+func NeedKernel(t testing.TB, first, what string) {
+	t.Helper()
+	var name unix.Utsname
+	Must(t, unix.Uname(&name))
+	release := unix.ByteSliceToString(name.Release[:])
+	var has, wants [2]int
+	_, err := fmt.Sscanf(release, "%d.%d", &has[0], &has[1])
+	Must(t, err)
+	_, err = fmt.Sscanf(first, "%d.%d", &wants[0], &wants[1])
+	Must(t, err)
+	if slices.Compare(has[:], wants[:]) < 0 {
+		t.Skipf("needs Linux %s: %s", first, what)
+	}
+}
+
+// NeedHook skips the test on a kernel that is too old for a way to attach:
+// TCX came with Linux 6.6.
+func NeedHook(t testing.TB, hook string) {
+	t.Helper()
+	if hook == "tcx" {
+		NeedKernel(t, "6.6", "TCX")
 	}
 }
 

@@ -4,7 +4,6 @@ package dns
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
@@ -40,6 +38,7 @@ type world struct {
 
 func newWorld(t *testing.T, o scope.Options, ringBytes uint32) *world {
 	t.Helper()
+	vethtest.NeedHook(t, o.Hook)
 	w := &world{T: t, pod: vethtest.NewPod(t), known: map[string]wire.DNSSample{}, lost: map[string]uint64{}, ignored: map[string]uint64{}}
 	serve(t, w.pod.Peer, "192.0.2.2:53")
 	serve(t, w.pod.Peer, "[2001:db8::2]:53")
@@ -64,11 +63,7 @@ func (w *world) add(id uint32, pod *vethtest.Pod) {
 	if len(failed) > 0 {
 		w.Fatalf("not added: %+v", failed)
 	}
-	err = w.plugin.Attach(added)
-	if w.scope.Options().Hook == hook.TCX && errors.Is(err, ebpf.ErrNotSupported) {
-		w.Skip(err) // Linux before 6.6
-	}
-	must(w, err)
+	must(w, w.plugin.Attach(added))
 }
 
 func (w *world) start() {

@@ -185,7 +185,7 @@ func (p *Plugin) Start() error {
 func (p *Plugin) readNames() {
 	switch {
 	case p.reasons.arguments < 3:
-		p.lack(hint.Wrap(errors.New("the kernel tells no reasons: every packet that it frees counts as "+notSpecified),
+		p.lack(hint.Wrap(errors.New("the kernel tells no reasons: what netfilter drops counts as NETFILTER_DROP, every other packet that is freed as "+notSpecified),
 			"reasons need Linux 5.17 or later"))
 	case p.reasons.arguments < 4:
 		p.lack(hint.Wrap(errors.New("drops of packets that wait in a TCP socket's queue may be missing"),

@@ -73,6 +73,24 @@ func measure(t *testing.T, s scope.Options, o options, targets ...wire.Target) *
 	return &bench{Plugin: p, scope: sc, drops: map[wire.DropSample]tally{}, lost: map[string]uint64{}}
 }
 
+// told is the reason as this kernel tells it: before Linux 5.17 it is known of
+// netfilter's drops only.
+func (b *bench) told(reason string) string {
+	if b.reasons.arguments < 3 && reason != netfilterDropped {
+		return notSpecified
+	}
+	return reason
+}
+
+// dropsIn is the function that drops for netfilter's function: a kernel without
+// reasons has it done by one for all.
+func (b *bench) dropsIn(function string) string {
+	if b.reasons.arguments < 3 {
+		return "nf_hook_slow"
+	}
+	return function
+}
+
 // fold takes one more sample, and fails when a total goes down or is given twice.
 func (b *bench) fold(t *testing.T) {
 	t.Helper()
@@ -153,6 +171,8 @@ func send(t *testing.T, ns *hostns.Netns, from, to netip.AddrPort, n int) {
 	}
 	time.Sleep(20 * time.Millisecond) // the other side's softirq
 }
+
+const netfilterDropped = "NETFILTER_DROP"
 
 const (
 	sizeV4 = 20 + 8 + 100

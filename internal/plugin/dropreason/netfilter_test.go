@@ -47,6 +47,9 @@ var rules = map[string]rule{
 func TestNetfilterDropsOfAPod(t *testing.T) {
 	for name, rule := range rules {
 		t.Run(name, func(t *testing.T) {
+			if rule.hook == "EGRESS" {
+				vethtest.NeedKernel(t, "5.16", "netfilter's egress hook")
+			}
 			pod := vethtest.NewPod(t)
 			for _, command := range rule.commands {
 				in(t, pod.Netns, strings.ReplaceAll(command, "PORT", "6001"))
@@ -61,7 +64,7 @@ func TestNetfilterDropsOfAPod(t *testing.T) {
 			}
 			vethtest.Swallow(t, to, ":6002")
 			want := wire.DropSample{
-				Target: podID, Reason: "NETFILTER_DROP", Hook: rule.hook, Function: rule.function,
+				Target: podID, Reason: netfilterDropped, Hook: rule.hook, Function: b.dropsIn(rule.function),
 				Direction: direction, On: onPod, Protocol: protocolUDP,
 			}
 			for _, round := range []struct {
@@ -120,7 +123,7 @@ func TestForwardDropsOnTheNodeAreThePods(t *testing.T) {
 			function := map[string]string{"nft": "nft_do_chain", "legacy": "nf_hook_slow"}[tables]
 			b := measure(t, scope.Options{HostNetns: pathOf(pod.Peer)}, options{}, podTarget(pod))
 			want := wire.DropSample{
-				Target: podID, Reason: "NETFILTER_DROP", Hook: "FORWARD", Function: function,
+				Target: podID, Reason: netfilterDropped, Hook: "FORWARD", Function: b.dropsIn(function),
 				Direction: wire.DirectionOut, On: onNode, Protocol: protocolUDP,
 				Source: netip.AddrPortFrom(podV4, 6000), Destination: netip.MustParseAddrPort("198.51.100.9:6001"),
 			}
@@ -143,7 +146,7 @@ func TestDropsOnTheWayToAPod(t *testing.T) {
 	in(t, pod.Peer, "iptables-nft -A OUTPUT -p udp --dport 6001 -j REJECT")
 	b := measure(t, scope.Options{HostNetns: pathOf(pod.Peer)}, options{}, podTarget(pod), nodeTarget())
 	want := wire.DropSample{
-		Target: podID, Reason: "NETFILTER_DROP", Hook: "OUTPUT", Function: "nft_do_chain",
+		Target: podID, Reason: netfilterDropped, Hook: "OUTPUT", Function: b.dropsIn("nft_do_chain"),
 		Direction: wire.DirectionIn, On: onNode, Protocol: protocolUDP,
 		Source: netip.AddrPortFrom(peerV4, 6000), Destination: netip.AddrPortFrom(podV4, 6001),
 	}
@@ -165,7 +168,7 @@ func TestTheNodesOwnDrops(t *testing.T) {
 	b := measure(t, scope.Options{HostNetns: pathOf(pod.Peer)}, options{}, nodeTarget())
 	fromPod, fromNode := netip.AddrPortFrom(podV4, 6000), netip.AddrPortFrom(peerV4, 6000)
 	beyond := netip.MustParseAddr("198.51.100.9")
-	drop := wire.DropSample{Target: nodeID, Reason: "NETFILTER_DROP", Function: "nft_do_chain", On: onNode, Protocol: protocolUDP}
+	drop := wire.DropSample{Target: nodeID, Reason: netfilterDropped, Function: b.dropsIn("nft_do_chain"), On: onNode, Protocol: protocolUDP}
 
 	forward, input, output := drop, drop, drop
 	forward.Hook, forward.Direction, forward.Source, forward.Destination = "FORWARD", wire.DirectionForward, fromPod, netip.AddrPortFrom(beyond, 6001)
@@ -181,7 +184,7 @@ func TestTheNodesOwnDrops(t *testing.T) {
 	send(t, pod.Peer, output.Source, output.Destination, 5)
 	b.expect(t, output, 5, sizeV4)
 
-	noRoute := wire.DropSample{Target: nodeID, Reason: "IP_INNOROUTES", Function: "ip_error", Direction: wire.DirectionForward, On: onNode, Protocol: protocolUDP,
+	noRoute := wire.DropSample{Target: nodeID, Reason: b.told("IP_INNOROUTES"), Function: "ip_error", Direction: wire.DirectionForward, On: onNode, Protocol: protocolUDP,
 		Source: fromPod, Destination: netip.MustParseAddrPort("203.0.113.9:6004")}
 	send(t, pod.Netns, noRoute.Source, noRoute.Destination, 2)
 	b.expect(t, noRoute, 2, sizeV4)
@@ -201,7 +204,7 @@ func TestBridgedDrops(t *testing.T) {
 	in(t, pod.Netns, "ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 dev eth0")
 	b := measure(t, scope.Options{HostNetns: pathOf(pod.Peer)}, options{}, podTarget(pod))
 	want := wire.DropSample{
-		Target: podID, Reason: "NETFILTER_DROP", Hook: "FORWARD", Function: "nft_do_chain",
+		Target: podID, Reason: netfilterDropped, Hook: "FORWARD", Function: b.dropsIn("nft_do_chain"),
 		Direction: wire.DirectionOut, On: onNode, Protocol: protocolUDP,
 		Source: netip.AddrPortFrom(podV4, 6000), Destination: netip.MustParseAddrPort("192.0.2.9:6001"),
 	}

@@ -20,6 +20,9 @@ const (
 	noReason = math.MaxUint32
 	// allArguments of the tracepoint are used: so many are known.
 	allArguments = 4
+	// netfilterDrop is the number of NETFILTER_DROP on kernels without reasons: there
+	// the function that frees a packet tells that netfilter has dropped it.
+	netfilterDrop = 1
 	// subsystemShift is above the reasons of one subsystem
 	// (SKB_DROP_REASON_SUBSYS_SHIFT).
 	subsystemShift = 16
@@ -59,7 +62,8 @@ func readReasons(most uint32) (*reasons, error) {
 	err = spec.TypeByName("skb_drop_reason", &enum)
 	switch {
 	case errors.Is(err, btf.ErrNotFound) || r.arguments < 3:
-		r.names[r.unspecified] = notSpecified
+		r.netfilter = netfilterDrop
+		r.names[r.unspecified], r.names[r.netfilter] = notSpecified, "NETFILTER_DROP"
 		return r, nil
 	case err != nil:
 		return nil, fmt.Errorf("read the kernel's reasons for drops: %w", err)

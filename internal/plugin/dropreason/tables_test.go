@@ -79,7 +79,7 @@ func spray(t *testing.T, pod *vethtest.Pod, from uint16, n int) {
 // noSocket sums up the drops at closed ports: with addresses, and without.
 func (b *bench) noSocket() (with, without tally) {
 	for d, total := range b.drops {
-		if d.Reason != "NO_SOCKET" {
+		if d.Reason != b.told("NO_SOCKET") {
 			continue
 		}
 		sum := &with

@@ -13,13 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/vishvananda/netlink"
 
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packetparser"
 	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
-	"github.com/kubectl-retina/kubectl-retina/internal/plugin/hook"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetparser/flowtable"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetparser/tracepoint"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
@@ -51,6 +49,7 @@ type world struct {
 func newWorld(t *testing.T, o scope.Options, pods ...*vethtest.Pod) *world {
 	t.Helper()
 	vethtest.NeedRoot(t)
+	vethtest.NeedHook(t, o.Hook)
 	if o.TableEntries == 0 {
 		o.TableEntries = 1024
 	}
@@ -72,11 +71,7 @@ func newWorld(t *testing.T, o scope.Options, pods ...*vethtest.Pod) *world {
 	if missing := p.Missing(); len(missing) > 0 && tellsResets(t) {
 		t.Fatalf("missing: %+v", missing)
 	}
-	err = p.Attach(added)
-	if o.Hook == hook.TCX && errors.Is(err, ebpf.ErrNotSupported) {
-		t.Skip(err) // Linux before 6.6
-	}
-	vethtest.Must(t, err)
+	vethtest.Must(t, p.Attach(added))
 	vethtest.Must(t, p.Start())
 	vethtest.Must(t, s.Run(true))
 	return &world{t: t, scope: s, plugin: p, added: added, flows: map[wire.FlowKey]wire.FlowSample{},

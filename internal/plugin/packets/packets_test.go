@@ -82,6 +82,7 @@ func open(t testing.TB, spec *wire.PacketsSpec) *packets.Plugin {
 func TestCapturesBothDirectionsWhole(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
+			vethtest.NeedHook(t, hook)
 			pod := vethtest.NewPod(t)
 			out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
 			in := vethtest.UDP(t, pod.Peer, "[2001:db8::2]:4003", "[2001:db8::1]:4004")
@@ -390,6 +391,7 @@ func TestCarriers(t *testing.T) {
 func TestLeavesOthersFiltersAlone(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
+			vethtest.NeedHook(t, hook)
 			pod := vethtest.NewPod(t)
 			pod.TC(t, "qdisc add dev eth0 clsact")
 			pod.TC(t, "filter add dev eth0 egress protocol ip prio 1 u32 match ip dport 4002 0xffff flowid 1:1")
