@@ -25,8 +25,8 @@ root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:buil
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build build-all image command-image generate verify test test-unit test-bpf test-e2e fuzz bench demo cluster cluster-down \
-	deps clean root print-ldflags $(cli_binaries) $(collector_binaries)
+.PHONY: help build build-all image command-image generate verify test test-unit test-bpf test-e2e test-kernels fuzz bench demo cluster cluster-down \
+	deps deps-kernels clean root print-ldflags $(cli_binaries) $(collector_binaries)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t text; do printf '  %-13s %s\n' "$$t" "$$text"; done
@@ -70,6 +70,9 @@ test-unit: ## the tests that need neither root nor a cluster
 test-bpf: root ## the BPF programs on real interfaces, and written files under tshark (root)
 	$(GO) test -race -count=1 $(addprefix ./,$(root_packages))
 
+test-kernels: ## the BPF programs on older and newer kernels, in virtual machines (takes an hour)
+	$(GO) run ./e2e/kernels
+
 test-e2e: root cluster ## the programs on the real cluster (root)
 	$(GO) test -count=1 -timeout 40m ./e2e/
 
@@ -95,6 +98,9 @@ cluster-down: root ## end the e2e cluster and sweep what it left (root)
 deps: ## install the Debian packages that the tests and the e2e cluster use, where missing (root)
 	./tools/deps.sh
 	$(GO) run ./e2e/cluster deps
+
+deps-kernels: ## install the Debian packages that make test-kernels uses, where missing (root)
+	./tools/deps.sh kernels
 
 clean: ## remove bin/ and dist/
 	rm -rf bin dist

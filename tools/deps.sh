@@ -1,13 +1,20 @@
 #!/bin/sh
 # Installs the Debian packages that tests and benchmarks use, as far as they are
 # missing, and says nothing when none is. What the e2e cluster needs it knows
-# itself: go run ./e2e/cluster deps.
+# itself: go run ./e2e/cluster deps. With the argument kernels it installs what
+# make test-kernels uses instead.
 set -eu
 
 packages="
 tshark wireshark-common tcpdump
 iproute2 prometheus tmux
 "
+
+kernel_packages="
+qemu-system-x86 busybox-static debian-archive-keyring
+iproute2 iptables nftables procps xz-utils
+"
+[ "${1:-}" != kernels ] || packages=$kernel_packages
 
 missing=""
 for package in $packages; do

@@ -89,9 +89,12 @@ func directRequirements(t *testing.T) []string {
 
 func debianPackages(t *testing.T) []string {
 	t.Helper()
-	_, list, _ := strings.Cut(readRoot(t, "tools/deps.sh"), "\npackages=\"")
-	list, _, _ = strings.Cut(list, "\"\n")
-	packages := strings.Fields(list)
+	var packages []string
+	for _, variable := range []string{"packages", "kernel_packages"} {
+		_, list, _ := strings.Cut(readRoot(t, "tools/deps.sh"), "\n"+variable+"=\"")
+		list, _, _ = strings.Cut(list, "\"\n")
+		packages = append(packages, strings.Fields(list)...)
+	}
 	for _, match := range regexp.MustCompile(`pack: +"([^"]+)"`).FindAllStringSubmatch(readRoot(t, "e2e/cluster/deps.go"), -1) {
 		packages = append(packages, match[1])
 	}
