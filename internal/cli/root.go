@@ -15,6 +15,7 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/cleanup"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/doctor"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/metrics"
@@ -81,7 +82,7 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 	)
 	measurements := group(&cobra.Command{Use: "metrics", Short: "Measure what pods and nodes send, lose and wait for"})
 	measurements.AddCommand(metrics.Commands(flags, streams)...)
-	root.AddCommand(captures, measurements, plugins.New(streams), cleanup.New(flags, streams), newVersion(streams))
+	root.AddCommand(captures, measurements, plugins.New(streams), doctor.New(flags, streams), cleanup.New(flags, streams), newVersion(streams))
 	return root
 }
 

@@ -94,6 +94,9 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.deadline = time.After(time.Duration(spec.MaxSeconds) * time.Second)
 
+	if spec.Doctor != nil {
+		return r.examine(ctx, spec.Doctor)
+	}
 	if spec.Metrics != nil {
 		return r.measure(ctx, spec.Metrics)
 	}

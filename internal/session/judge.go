@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,9 @@ const (
 	hintImage     = "check the tag, or pass --image; for a private registry pass --image-pull-secret"
 	hintImageKind = "this does not look like a collector image; check --image"
 )
+
+// ErrImage is in the error of a Start whose node cannot get the image.
+var ErrImage = errors.New("cannot be pulled")
 
 // judge says whether a pod's collector runs, may still start (false and no
 // error), or never will.
@@ -74,7 +78,7 @@ func waiting(pod *corev1.Pod, w *corev1.ContainerStateWaiting) error {
 	switch w.Reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
 		"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		err := fmt.Errorf("collector image %s cannot be pulled%s", pod.Spec.Containers[0].Image, because(w.Reason, w.Message))
+		err := fmt.Errorf("collector image %s %w%s", pod.Spec.Containers[0].Image, ErrImage, because(w.Reason, w.Message))
 		return hint.Wrap(err, hintImage)
 	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff",
 		"PreCreateHookError", "PreStartHookError", "PostStartHookError":

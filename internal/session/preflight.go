@@ -10,42 +10,15 @@ import (
 	"sync"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/rights"
 )
 
 const enforceLabel = "pod-security.kubernetes.io/enforce"
-
-// A right is one thing that a run does in the collector namespace.
-type right struct {
-	verb, group, resource, subresource string
-}
-
-func (r right) String() string {
-	if r.subresource != "" {
-		return r.verb + " " + r.resource + "/" + r.subresource
-	}
-	return r.verb + " " + r.resource
-}
-
-func neededRights() []right {
-	return []right{
-		{verb: "create", resource: "pods"},
-		{verb: "list", resource: "pods"},
-		{verb: "watch", resource: "pods"},
-		{verb: "delete", resource: "pods"},
-		// Getting it is enough for a WebSocket before Kubernetes 1.35, creating it
-		// is right for every server.
-		{verb: "create", resource: "pods", subresource: "exec"},
-		{verb: "create", group: "batch", resource: "jobs"},
-		{verb: "patch", group: "batch", resource: "jobs"},
-		{verb: "delete", group: "batch", resource: "jobs"},
-	}
-}
 
 // preflight finds out, without creating anything, whether a run's objects can
 // be created: whether the user may, and whether the namespace takes the pod.
@@ -55,11 +28,11 @@ func preflight(ctx context.Context, cfg Config, runID string) error {
 }
 
 // examine is preflight that also says which rights are missing.
-func examine(ctx context.Context, cfg Config, runID string) (missing []right, err error) {
+func examine(ctx context.Context, cfg Config, runID string) (missing []rights.Right, err error) {
 	var admission, taken error
 	var checks sync.WaitGroup
 	checks.Go(func() { taken = checkName(ctx, cfg) })
-	checks.Go(func() { missing = missingRights(ctx, cfg.Client, cfg.Namespace) })
+	checks.Go(func() { missing = rights.Missing(ctx, cfg.Client, cfg.Namespace, runRights()) })
 	checks.Go(func() { admission = tryPod(ctx, cfg, runID) })
 	checks.Wait()
 	switch {
@@ -84,46 +57,26 @@ func checkName(ctx context.Context, cfg Config) error {
 	return errTaken(cfg.Namespace, cfg.Capture)
 }
 
-// missingRights asks for all rights at once. A right that cannot be asked for
-// is taken to be there: doing without it says the rest.
-func missingRights(ctx context.Context, client kubernetes.Interface, namespace string) []right {
-	rights := neededRights()
-	refused := make([]bool, len(rights))
-	var asked sync.WaitGroup
-	for i, r := range rights {
-		asked.Go(func() {
-			review, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace:   namespace,
-					Verb:        r.verb,
-					Group:       r.group,
-					Resource:    r.resource,
-					Subresource: r.subresource,
-				}},
-			}, metav1.CreateOptions{})
-			refused[i] = err == nil && !review.Status.Allowed && review.Status.EvaluationError == ""
-		})
-	}
-	asked.Wait()
-	var missing []right
-	for i, r := range rights {
-		if refused[i] {
-			missing = append(missing, r)
+// runRights are those of every run in the collector namespace.
+func runRights() []rights.Right { return rights.Of(rights.Needed(), rights.Collectors) }
+
+func rightsError(ctx context.Context, cfg Config, missing []rights.Right) error {
+	err := fmt.Errorf("missing rights in namespace %s: %s", cfg.Namespace, rights.Names(missing))
+	// One role of all verbs on all resources is a little more than what is
+	// needed, and fits on a line; see doctor for the smallest.
+	var verbs, resources []string
+	for _, r := range runRights() {
+		if !slices.Contains(verbs, r.Verb) {
+			verbs = append(verbs, r.Verb)
+		}
+		if !slices.Contains(resources, r.Object()) {
+			resources = append(resources, r.Object())
 		}
 	}
-	return missing
-}
-
-func rightsError(ctx context.Context, cfg Config, missing []right) error {
-	names := make([]string, len(missing))
-	for i, r := range missing {
-		names[i] = r.String()
-	}
-	err := fmt.Errorf("missing rights in namespace %s: %s", cfg.Namespace, strings.Join(names, ", "))
-	return hint.Wrap(err, fmt.Sprintf("somebody who may can grant them: "+
-		"kubectl create role %[1]s -n %[2]s --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,pods/log,jobs.batch && "+
+	return hint.Wrap(err, fmt.Sprintf("somebody who may can grant them (as YAML, with those to find targets: kubectl retina doctor --print-rbac): "+
+		"kubectl create role %[1]s -n %[2]s --verb=%[4]s --resource=%[5]s && "+
 		"kubectl create rolebinding %[1]s -n %[2]s --role=%[1]s --user=%[3]s",
-		ProgramName, cfg.Namespace, userName(ctx, cfg.Client)))
+		ProgramName, cfg.Namespace, userName(ctx, cfg.Client), strings.Join(verbs, ","), strings.Join(resources, ",")))
 }
 
 // userName returns who the API server takes the user for, or a placeholder.

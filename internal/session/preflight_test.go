@@ -18,6 +18,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/rights"
 )
 
 var podsResource = schema.GroupResource{Resource: "pods"}
@@ -119,7 +120,7 @@ func (c *cluster) onReview(err error, refused ...string) {
 		}
 		review := action.(clienttesting.CreateActionImpl).GetObject().(*authorizationv1.SelfSubjectAccessReview).DeepCopy()
 		a := review.Spec.ResourceAttributes
-		asked := right{verb: a.Verb, group: a.Group, resource: a.Resource, subresource: a.Subresource}
+		asked := rights.Right{Verb: a.Verb, Group: a.Group, Resource: a.Resource, Subresource: a.Subresource}
 		review.Status.Allowed = a.Namespace == testNamespace && !slices.Contains(refused, asked.String())
 		return true, review, nil
 	})
@@ -128,15 +129,15 @@ func (c *cluster) onReview(err error, refused ...string) {
 func TestPreflightRights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
-		c.onReview(nil, "create pods/exec", "patch jobs")
+		c.onReview(nil, "create pods/exec", "patch jobs.batch")
 		c.PrependReactor("create", "selfsubjectreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
 			review := &authenticationv1.SelfSubjectReview{}
 			review.Status.UserInfo.Username = "ann"
 			return true, review, nil
 		})
 		_, err := Open(t.Context(), c.config())
-		wantError(t, err, "missing rights in namespace netops: create pods/exec, patch jobs",
-			"kubectl create role kubectl-retina -n netops --verb=create,get,list,watch,patch,delete --resource=pods,pods/exec,pods/log,jobs.batch && "+
+		wantError(t, err, "missing rights in namespace netops: create pods/exec, patch jobs.batch",
+			"kubectl create role kubectl-retina -n netops --verb=create,list,watch,delete,patch --resource=pods,pods/exec,jobs.batch && "+
 				"kubectl create rolebinding kubectl-retina -n netops --role=kubectl-retina --user=ann")
 		c.wantNothingLeft()
 	})

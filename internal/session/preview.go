@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/rights"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -43,10 +44,10 @@ func NewPreview(ctx context.Context, cfg Config) (*Preview, error) {
 		return nil, fmt.Errorf("run ID: %w", err)
 	}
 	p := &Preview{Lease: leaseJob(id, cfg), cfg: cfg, id: id}
-	var missing []right
+	var missing []rights.Right
 	missing, p.Refused = examine(ctx, cfg, id)
-	for _, r := range neededRights() {
-		p.Rights = append(p.Rights, Right{Text: r.String(), Missing: slices.Contains(missing, r)})
+	for _, r := range runRights() {
+		p.Rights = append(p.Rights, Right{Text: r.String(), Missing: slices.ContainsFunc(missing, func(m rights.Right) bool { return m.String() == r.String() })})
 	}
 	return p, nil
 }

@@ -25,7 +25,7 @@ func TestPreviewIsWhatARunCreates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Refused != nil || len(p.Rights) != len(neededRights()) || p.Rights[4] != (Right{Text: "create pods/exec"}) {
+		if p.Refused != nil || len(p.Rights) != len(runRights()) || p.Rights[4] != (Right{Text: "create pods/exec"}) {
 			t.Errorf("refused: %v, rights %+v", p.Refused, p.Rights)
 		}
 		c.wantNothingLeft()

@@ -60,6 +60,8 @@ type Spec struct {
 	Metrics *MetricsSpec `json:"metrics,omitempty"`
 	// Files asks for archives instead of a capture. Nil: no.
 	Files *FilesSpec `json:"files,omitempty"`
+	// Doctor asks for an examination of the node instead of a capture. Nil: no.
+	Doctor *DoctorSpec `json:"doctor,omitempty"`
 }
 
 // PacketsSpec is the part of a Spec for the packets plugin.
@@ -108,6 +110,11 @@ func (s *Spec) Validate() error {
 		return fmt.Errorf("run ID %q is not 1 to 32 lower-case letters and digits", s.RunID)
 	case s.MaxSeconds <= 0:
 		return fmt.Errorf("maximum run time %d s is not positive", s.MaxSeconds)
+	case s.Doctor != nil:
+		if s.Packets != nil || s.Store != nil || s.Metrics != nil || s.Files != nil {
+			return errors.New("spec asks for an examination and for something else")
+		}
+		return s.Doctor.validate()
 	case s.Files != nil:
 		if s.Packets != nil || s.Store != nil || s.Metrics != nil {
 			return errors.New("spec asks for files and for something else")

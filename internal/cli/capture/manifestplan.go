@@ -17,6 +17,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/narration"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/manifest"
+	"github.com/kubectl-retina/kubectl-retina/internal/rights"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 )
 
@@ -158,30 +159,9 @@ func (r *captureRun) readRights() []PlanRight {
 			}
 		}
 	}
-	plurals := map[string]string{
-		"deployment": "deployments.apps", "statefulset": "statefulsets.apps", "daemonset": "daemonsets.apps", "replicaset": "replicasets.apps",
-		"replicationcontroller": "replicationcontrollers", "job": "jobs.batch", "cronjob": "cronjobs.batch", "service": "services",
-	}
 	for _, part := range r.config.selection.Parts() {
-		switch {
-		case part.Kind == "pod" && part.Name != "":
-			add(part.Namespace, "get pods")
-		case part.Kind == "pod":
-			add(part.Namespace, "list pods")
-		case part.Kind == "node" && (part.Name != "" || len(part.Names) > 0):
-			add("", "get nodes")
-		case part.Kind == "node":
-			add("", "list nodes")
-		case part.Kind == "namespace":
-			add("", "list namespaces", "list pods")
-		default:
-			add(part.Namespace, "get "+plurals[part.Kind], "list pods")
-			switch part.Kind {
-			case "deployment":
-				add(part.Namespace, "list replicasets.apps")
-			case "cronjob":
-				add(part.Namespace, "list jobs.batch")
-			}
+		for _, right := range rights.ForTarget(part.Kind, part.Name != "" || len(part.Names) > 0) {
+			add(part.Namespace, right.String())
 		}
 	}
 	if r.flags.Changed("blob-upload-secret") || r.flags.Changed("s3-secret") {
