@@ -53,7 +53,7 @@ func rows(t testing.TB, file, filter string, fields ...string) [][]string {
 // A summary is what -o json prints, as its documentation has it; unknown
 // fields are an error, so that it and the program agree.
 type summary struct {
-	APIVersion, Kind, Name            string
+	APIVersion, Kind, Name, Filter    string
 	Packets, Bytes, Lost, Overwritten uint64
 	Complete, Detached                bool
 	Limit                             string

@@ -9,6 +9,7 @@
 // One copy of the programs is loaded per interface, with its config; all copies
 // share the maps.
 #include <stdbool.h>
+#include <stddef.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -32,6 +33,9 @@ struct interface_config {
 	__u16 interface_id; // index into counters, and the record's interface
 	__u8 raw;           // packets begin with the IP header: no Ethernet header
 	__u8 exclude;       // look every packet up in own_flows
+	__u8 filter;        // user space has put a filter in the place of FILTER_MARKER
+	__u8 objects;       // the filter wants to know what the addresses belong to
+	__u16 pad;
 };
 
 volatile const struct interface_config config = {};
@@ -49,7 +53,7 @@ struct record {
 	__u8 pad;
 };
 
-// counters of one interface since go. seen == records + lost once no program
+// counters of one interface since go, of packets that the filter lets through. seen == records + lost once no program
 // is running any more.
 struct interface_counts {
 	__u64 seen;
@@ -65,6 +69,10 @@ struct flow {
 	__u8 remote[16];
 	__be16 local_port;
 	__be16 remote_port;
+};
+
+struct address {
+	__u8 bytes[16];
 };
 
 struct {
@@ -95,6 +103,16 @@ struct {
 	__uint(max_entries, 64);
 } own_flows SEC(".maps");
 
+// filter_addresses says which of the objects that the filter names have an
+// address: bit N for the Nth. IPv4 addresses are IPv4-mapped. User space changes
+// it while packets are seen.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct address);
+	__type(value, __u32);
+	__uint(max_entries, 1); // user space sets it
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} filter_addresses SEC(".maps");
 
 // record_type is never read: it makes struct record part of the object's BTF,
 // from which its Go type is generated.
@@ -151,6 +169,105 @@ static __always_inline bool is_own(struct __sk_buff *skb, enum direction directi
 		flow.remote_port = port.source;
 	}
 	return bpf_map_lookup_elem(&own_flows, &flow) != 0;
+}
+
+// FILTER_MARKER is loaded where user space puts the filter of the capture: a
+// number that no compiler would choose. The filter finds the packet in r6 and the
+// objects of its addresses in r7 and r8, leaves in r0 whether it lets the packet
+// through, and uses r0 to r5, r7 to r9 and the stack below FILTER_STACK (in
+// internal/plugin/packets).
+#define FILTER_MARKER "0x7265746c69660001"
+
+static __always_inline bool passes(struct __sk_buff *skb, __u64 source_objects, __u64 destination_objects)
+{
+	register struct __sk_buff *packet asm("r6") = skb;
+	register __u64 source asm("r7") = source_objects;
+	register __u64 destination asm("r8") = destination_objects;
+	register __u64 result asm("r0");
+
+	asm volatile("%[result] = " FILTER_MARKER " ll"
+		     : [result] "=r"(result), "+r"(source), "+r"(destination)
+		     : "r"(packet)
+		     : "r1", "r2", "r3", "r4", "r5", "r9", "memory");
+	return result != 0;
+}
+
+static __always_inline __u32 objects_at(const struct address *address)
+{
+	__u32 *objects = bpf_map_lookup_elem(&filter_addresses, address);
+	return objects ? *objects : 0;
+}
+
+// network_protocol finds the network header: behind at most one VLAN tag in the
+// packet's bytes. It returns 0 where there is none.
+static __always_inline __u16 network_protocol(struct __sk_buff *skb, __u32 *off)
+{
+	__be16 protocol;
+	__u8 version;
+
+	*off = 0;
+	if (config.raw) {
+		if (bpf_skb_load_bytes(skb, 0, &version, sizeof(version)))
+			return 0;
+		return version >> 4 == 4 ? ETH_P_IP : version >> 4 == 6 ? ETH_P_IPV6 : 0;
+	}
+	*off = sizeof(struct ethhdr);
+	if (bpf_skb_load_bytes(skb, *off - 2, &protocol, sizeof(protocol)))
+		return 0;
+	if (protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD)) {
+		*off += 4;
+		if (bpf_skb_load_bytes(skb, *off - 2, &protocol, sizeof(protocol)))
+			return 0;
+	}
+	return bpf_ntohs(protocol);
+}
+
+// find_objects looks up what the addresses of a packet belong to: those of its IP
+// header, or those that an ARP packet is about.
+static __always_inline void find_objects(struct __sk_buff *skb, __u32 *source, __u32 *destination)
+{
+	struct address from = {}, to = {};
+	__u32 off, first, second, len = 4;
+
+	switch (network_protocol(skb, &off)) {
+	case ETH_P_IP:
+		first = off + offsetof(struct iphdr, saddr);
+		second = off + offsetof(struct iphdr, daddr);
+		break;
+	case ETH_P_ARP:
+		first = off + 14;
+		second = off + 24;
+		break;
+	case ETH_P_IPV6:
+		first = off + offsetof(struct ipv6hdr, saddr);
+		second = off + offsetof(struct ipv6hdr, daddr);
+		len = 16;
+		break;
+	default:
+		return;
+	}
+	if (len == 16) {
+		if (bpf_skb_load_bytes(skb, first, &from, 16) || bpf_skb_load_bytes(skb, second, &to, 16))
+			return;
+	} else {
+		from.bytes[10] = from.bytes[11] = to.bytes[10] = to.bytes[11] = 0xff;
+		if (bpf_skb_load_bytes(skb, first, from.bytes + 12, 4) || bpf_skb_load_bytes(skb, second, to.bytes + 12, 4))
+			return;
+	}
+	*source = objects_at(&from);
+	*destination = objects_at(&to);
+}
+
+// filtered tells whether the capture's filter rejects a packet.
+static __always_inline bool filtered(struct __sk_buff *skb)
+{
+	__u32 source = 0, destination = 0;
+
+	if (!config.filter)
+		return false;
+	if (config.objects)
+		find_objects(skb, &source, &destination);
+	return !passes(skb, source, destination);
 }
 
 // copy writes one record into a reservation of a size that the verifier knows.
@@ -216,7 +333,7 @@ static __always_inline void handle(struct __sk_buff *skb, enum direction directi
 {
 	__u32 key = 0;
 	__u32 *on = bpf_map_lookup_elem(&running, &key);
-	if (!on || !*on)
+	if (!on || !*on || filtered(skb))
 		return;
 
 	key = config.interface_id;

@@ -2,4 +2,4 @@
 // objects compiled from it, and the Go bindings that bpf2go generates.
 package packets
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -tags linux -target bpfel -type record -type interface_counts -type flow -output-stem packets Packets packets.bpf.c -- -O2 -g -Wall -Werror -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -tags linux -target bpfel -type record -type interface_counts -type flow -type address -output-stem packets Packets packets.bpf.c -- -O2 -g -Wall -Werror -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu

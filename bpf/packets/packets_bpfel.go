@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type PacketsAddress struct {
+	_     structs.HostLayout
+	Bytes [16]uint8
+}
+
 type PacketsFlow struct {
 	_          structs.HostLayout
 	Local      [16]uint8
@@ -27,6 +32,9 @@ type PacketsInterfaceConfig struct {
 	InterfaceId uint16
 	Raw         uint8
 	Exclude     uint8
+	Filter      uint8
+	Objects     uint8
+	Pad         uint16
 }
 
 type PacketsInterfaceCounts struct {
@@ -54,6 +62,7 @@ type PacketsRecord struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	PacketsMapCounters        = "counters"
+	PacketsMapFilterAddresses = "filter_addresses"
 	PacketsMapOwnFlows        = "own_flows"
 	PacketsMapRing            = "ring"
 	PacketsMapRunning         = "running"
@@ -115,10 +124,11 @@ type PacketsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PacketsMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	OwnFlows *ebpf.MapSpec `ebpf:"own_flows"`
-	Ring     *ebpf.MapSpec `ebpf:"ring"`
-	Running  *ebpf.MapSpec `ebpf:"running"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	FilterAddresses *ebpf.MapSpec `ebpf:"filter_addresses"`
+	OwnFlows        *ebpf.MapSpec `ebpf:"own_flows"`
+	Ring            *ebpf.MapSpec `ebpf:"ring"`
+	Running         *ebpf.MapSpec `ebpf:"running"`
 }
 
 // PacketsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -149,15 +159,17 @@ func (o *PacketsObjects) Close() error {
 //
 // It can be passed to LoadPacketsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PacketsMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	OwnFlows *ebpf.Map `ebpf:"own_flows"`
-	Ring     *ebpf.Map `ebpf:"ring"`
-	Running  *ebpf.Map `ebpf:"running"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	FilterAddresses *ebpf.Map `ebpf:"filter_addresses"`
+	OwnFlows        *ebpf.Map `ebpf:"own_flows"`
+	Ring            *ebpf.Map `ebpf:"ring"`
+	Running         *ebpf.Map `ebpf:"running"`
 }
 
 func (m *PacketsMaps) Close() error {
 	return _PacketsClose(
 		m.Counters,
+		m.FilterAddresses,
 		m.OwnFlows,
 		m.Ring,
 		m.Running,

@@ -43,7 +43,7 @@ type CommandPart struct {
 	// arguments and selector flags with their values.
 	Selection []string `json:"selection,omitempty"`
 	Targets   []Target `json:"targets"`
-	Filter    string   `json:"filter,omitempty"` // as given
+	Filter    string   `json:"filter,omitempty"` // of pcap-filter(7), in normal form
 	SnapLen   uint32   `json:"snapLen"`          // bytes
 	// HeadersOnly says that payloads were left on the node.
 	HeadersOnly bool   `json:"headersOnly,omitempty"`

@@ -65,6 +65,12 @@ func loadOperand(in bpf.RawInstruction) string {
 	case modeInd:
 		return fmt.Sprintf("[x + %d]", in.K)
 	}
+	switch in.K {
+	case SourceObjects:
+		return "#srcobjects"
+	case DestinationObjects:
+		return "#dstobjects"
+	}
 	return fmt.Sprintf("[%d]", in.K)
 }
 

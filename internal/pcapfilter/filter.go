@@ -78,10 +78,18 @@ type Options struct {
 	// Objects returns the current addresses of a Kubernetes object; there may be
 	// none. nil: a filter that names one is refused.
 	Objects func(ObjectRef) ([]netip.Addr, error)
+	// LiveObjects makes a program that loads SourceObjects and DestinationObjects
+	// instead of comparing addresses, so that they can change while it is used.
+	// Objects is not asked then.
+	LiveObjects bool
 	// Netmask is of the network that packets are taken from, for ip broadcast. The
 	// zero value: it is not known, and a filter that needs it is refused.
 	Netmask netip.Addr
 }
+
+// MaxObjects is how many objects a filter can name that is compiled for
+// LiveObjects: each has a bit of a word.
+const MaxObjects = 32
 
 // Filter is a valid expression. It does not change, so several goroutines may
 // use it.

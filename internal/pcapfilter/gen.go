@@ -56,11 +56,12 @@ type generator struct {
 	labels  int    // MPLS labels so far
 	geneve  bool   // the link layer is inside Geneve, and perhaps there is none
 	slot    uint32 // next free one
+	objects []ObjectRef
 }
 
 func generate(tree expr, link LinkType, opts Options) (c condition, v *values, err error) {
 	defer catch(&err)
-	g := &generator{values: newValues(), options: opts}
+	g := &generator{values: newValues(), options: opts, objects: (&Filter{tree}).Objects()}
 	g.header, g.etype, g.payload = offset{noValue, 0}, offset{noValue, 12}, offset{noValue, 14}
 	g.llc = 3
 	if link == Raw {

@@ -2,6 +2,7 @@ package pcapfilter
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,6 +50,9 @@ func (g *generator) addresses(m *match, addresses []netip.Addr) condition {
 // matches nothing.
 func (g *generator) object(m *match) condition {
 	ref := m.ref()
+	if g.options.LiveObjects {
+		return g.liveObject(m, ref)
+	}
 	if g.options.Objects == nil {
 		m.fail("write host and the address", "%ss are not known here", ref.Kind)
 	}
@@ -60,6 +64,29 @@ func (g *generator) object(m *match) condition {
 		return c
 	}
 	return fixed(false)
+}
+
+// liveObject tests the bit of an object among those of the packet's addresses,
+// which are found in the first IP header, behind one VLAN tag at most.
+func (g *generator) liveObject(m *match, ref ObjectRef) condition {
+	if g.labels > 0 || g.link == linkPPP || g.payload.base != noValue || g.payload.k > 18 {
+		m.fail("write it before what is about the inside", "the addresses of a %s are looked up in the outer packet, and behind one VLAN tag", ref.Kind)
+	}
+	index := slices.Index(g.objects, ref)
+	if index >= MaxObjects {
+		m.fail("name namespaces instead of pods, or put addresses into a net", "a filter can name %d objects, and this is one more", MaxObjects)
+	}
+	bit := g.constant(1 << index)
+	return both{
+		some(g.linkType(m.place, typeIPv4), g.linkType(m.place, typeIPv6), g.linkType(m.place, typeARP)),
+		directed(m.qualifier.direction, func(source bool) condition {
+			word := uint32(DestinationObjects)
+			if source {
+				word = SourceObjects
+			}
+			return test{opJset, g.id(value{kind: valueLoad, size: 4, k: word, a: noValue, b: noValue}), bit}
+		}),
+	}
 }
 
 // decnetNumber is the address AREA.NODE; what follows it counts for nothing, as

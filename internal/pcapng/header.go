@@ -50,6 +50,7 @@ const (
 	ifMACAddr     uint16 = 6
 	ifSpeed       uint16 = 8
 	ifTSResol     uint16 = 9
+	ifFilter      uint16 = 11
 	ifOS          uint16 = 12
 )
 
@@ -62,6 +63,7 @@ type Interface struct {
 	SpeedBPS    uint64           // bits per second
 	LinkType    uint16           // https://www.tcpdump.org/linktypes.html
 	SnapLen     uint32           // bytes kept of each packet, 0: all
+	Filter      string           // expression of pcap-filter(7) that its packets match
 	Comments    []string
 }
 
@@ -84,6 +86,9 @@ func (i Interface) Append(dst []byte) []byte {
 		dst = appendUint64(dst, ifSpeed, i.SpeedBPS)
 	}
 	dst = appendOption(dst, ifTSResol, []byte{9}) // 10^-9 s
+	if i.Filter != "" {                           // 0: the filter is text
+		dst = appendOption(dst, ifFilter, append([]byte{0}, cleanText(i.Filter, maxOptionLen-1)...))
+	}
 	dst = appendText(dst, ifOS, i.OS)
 	dst = appendEnd(dst, options)
 	return endBlock(dst, start)

@@ -28,6 +28,8 @@ func (b Block) Interface() (Interface, error) {
 			i.Description = string(o.Value)
 		case o.Code == ifOS:
 			i.OS = string(o.Value)
+		case o.Code == ifFilter && len(o.Value) > 0 && o.Value[0] == 0:
+			i.Filter = string(o.Value[1:])
 		case o.Code == ifMACAddr && len(o.Value) == 6:
 			i.MAC = net.HardwareAddr(bytes.Clone(o.Value))
 		case o.Code == ifSpeed && len(o.Value) == 8:

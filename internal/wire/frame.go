@@ -54,7 +54,8 @@ const (
 	KindDelete  Kind = 76 // DeleteFile
 	KindRecord  Kind = 77 // JSON: the command's part of capture.json, at the latest before KindSeal
 
-	KindTargets Kind = 78 // Targets, to a collector of metrics that is ready
+	KindTargets   Kind = 78 // Targets, to a collector of metrics that is ready
+	KindAddresses Kind = 79 // Addresses, to a collector of packets that is ready
 )
 
 // AppendExtra appends the payload of a KindExtra frame: more bytes of the file

@@ -82,6 +82,11 @@ type PacketsSpec struct {
 	// HeadersOnly cuts every packet behind its last known header: no payload
 	// leaves the node.
 	HeadersOnly bool `json:"headersOnly,omitempty"`
+	// Filter says which packets are captured. Nil: all.
+	Filter *FilterSpec `json:"filter,omitempty"`
+	// Interfaces are the names of those to capture on, of pods and nodes. None: those
+	// that carry the target's packets.
+	Interfaces []string `json:"interfaces,omitempty"`
 }
 
 // Target is one thing to capture on a node: a pod, or the node itself.
@@ -146,6 +151,13 @@ func (p *PacketsSpec) validate() error {
 		return errors.New("0 targets, want at least one")
 	case p.Hook != "" && p.Hook != "tcx" && p.Hook != "socket":
 		return fmt.Errorf("unknown hook %q", p.Hook)
+	case len(p.Interfaces) > MaxInterfaceNames:
+		return fmt.Errorf("%d names of interfaces, want at most %d", len(p.Interfaces), MaxInterfaceNames)
+	}
+	if p.Filter != nil {
+		if err := p.Filter.validate(); err != nil {
+			return err
+		}
 	}
 	return validateTargets(p.Targets)
 }

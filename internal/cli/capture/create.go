@@ -93,6 +93,8 @@ type createOptions struct {
 	redact          bool
 	maxNodes        int
 
+	filters filterFlags
+
 	write  string
 	format string
 	output string
@@ -148,6 +150,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.Int64Var(&o.packetCount, "packet-count", 0, "end after this many packets; 0 is no limit")
 	f.Int64Var(&o.packetSize, "packet-size", 0, "keep this many bytes of each packet (snaplen); 0 is all of it")
 
+	o.filters.addTo(f)
 	f.BoolVar(&o.redact, "redact", false, "keep the headers of each packet only: no payload leaves the node")
 	f.IntVar(&o.maxNodes, "max-nodes", 20, "ask before capturing on more nodes than this; 0 is any number")
 
@@ -180,6 +183,10 @@ type config struct {
 	snapLen   uint32
 	format    capture.Format
 	image     string
+	// filter is nil if every packet is captured; interfaces are empty if those are
+	// that carry the targets' packets.
+	filter     *packetFilter
+	interfaces []string
 }
 
 // maxCapture bounds a capture without a duration. Collectors need an end of
@@ -239,6 +246,12 @@ func (o *createOptions) check() (*config, error) {
 	}
 	if c.format, err = capture.ParseFormat(o.format); err != nil {
 		return nil, fmt.Errorf("--format: %w", err)
+	}
+	if c.interfaces, err = o.filters.names(); err != nil {
+		return nil, err
+	}
+	if c.filter, err = o.filters.compile(o.streams.ErrOut); err != nil {
+		return nil, err
 	}
 	// The namespace matters only for what it cannot be; the real one follows.
 	c.selection, err = o.request.Selection()

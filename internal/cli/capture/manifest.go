@@ -66,8 +66,6 @@ func (o *createOptions) fromManifest(m *manifest.Capture) error {
 			continue
 		}
 		switch {
-		case o.flags.Lookup(field.flag) == nil:
-			return hint.Wrap(fmt.Errorf("%s: cannot be done yet: there is no --%s", field.path, field.flag), "leave the field out, and filter what was captured: tshark -Y FILTER -r FILE")
 		case o.flags.Changed(field.flag):
 			return hint.Wrap(fmt.Errorf("--%s and %s contradict each other", field.flag, field.path), "keep one of them")
 		}
@@ -178,7 +176,7 @@ func (o *createOptions) toManifest() (*manifest.Capture, []string, error) {
 	said := map[string]bool{}
 	for _, field := range manifestFields() {
 		flag := o.flags.Lookup(field.flag)
-		if flag == nil || said[field.flag] || !flag.Changed && !slices.Contains(always, field.flag) {
+		if said[field.flag] || !flag.Changed && !slices.Contains(always, field.flag) {
 			continue
 		}
 		said[field.flag] = true

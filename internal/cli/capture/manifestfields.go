@@ -11,8 +11,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/manifest"
 )
 
-// A manifestField is a field of a manifest and the flag that says the same. A
-// field whose flag this program does not have yet is refused.
+// A manifestField is a field of a manifest and the flag that says the same.
 type manifestField struct {
 	path, flag string
 	// values are what the flag is given; none: the field is not there.
@@ -52,8 +51,8 @@ func manifestFields() []manifestField {
 	number(manifest.PathPacketSize, "packet-size", func(m *manifest.Capture) **int64 { return &m.PacketSize })
 	number(manifest.PathFileCount, "file-count", func(m *manifest.Capture) **int64 { return &m.FileCount })
 	list(manifest.PathInterfaces, "interfaces", func(m *manifest.Capture) *[]string { return &m.Interfaces })
-	text(manifest.PathPcapFilter, "filter", func(m *manifest.Capture) *string { return &m.PcapFilter })
-	text(manifest.PathTcpdumpFilter, "filter", func(m *manifest.Capture) *string { return &m.TcpdumpFilter })
+	f = append(f, filterField(manifest.PathPcapFilter, func(m *manifest.Capture) *string { return &m.PcapFilter }),
+		filterField(manifest.PathTcpdumpFilter, func(m *manifest.Capture) *string { return &m.TcpdumpFilter }))
 	list(manifest.PathSourceIPs, "source-ips", func(m *manifest.Capture) *[]string { return &m.SourceIPs })
 	list(manifest.PathDestinationIPs, "destination-ips", func(m *manifest.Capture) *[]string { return &m.DestinationIPs })
 	list(manifest.PathInclude, "include-filter", func(m *manifest.Capture) *[]string { return &m.Include })
@@ -101,6 +100,20 @@ func maxSizeField() manifestField {
 	}, func(m *manifest.Capture, v []string) {
 		if n, err := strconv.ParseInt(v[0], 10, 64); err == nil {
 			m.MaxCaptureSize = &n
+		}
+	}}
+}
+
+// filterField is one expression, and the flag may have several.
+func filterField(path string, at func(*manifest.Capture) *string) manifestField {
+	return manifestField{path, "filter", func(m *manifest.Capture) []string {
+		if s := *at(m); s != "" {
+			return []string{s}
+		}
+		return nil
+	}, func(m *manifest.Capture, v []string) {
+		if *at(m) = v[0]; len(v) > 1 {
+			*at(m) = "(" + strings.Join(v, ") and (") + ")"
 		}
 	}}
 }

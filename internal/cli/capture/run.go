@@ -130,6 +130,7 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		r.plan()
+		r.tellFilter()
 		if !r.config.stored || r.write != "" {
 			r.output, err = r.open(ctx)
 		}
@@ -171,7 +172,10 @@ func (r *captureRun) plan() {
 	r.plans = make([]nodePlan, len(r.resolved.Nodes))
 	for i, node := range r.resolved.Nodes {
 		r.plans[i] = planNode(node, r.config.snapLen, r.hook)
-		r.plans[i].packets.HeadersOnly = r.redact
+		r.plans[i].packets.HeadersOnly, r.plans[i].packets.Interfaces = r.redact, r.config.interfaces
+		if r.config.filter != nil {
+			r.plans[i].packets.Filter = &r.config.filter.spec
+		}
 		for _, warning := range r.plans[i].warnings() {
 			r.warn(warning)
 		}
@@ -228,6 +232,9 @@ func (r *captureRun) capture(ctx context.Context) error {
 		return errors.Join(err, r.output.Discard())
 	}
 	sources, err := r.sources(started)
+	if err == nil {
+		err = r.checkInterfaces(started)
+	}
 	if err != nil {
 		return errors.Join(err, r.output.Discard())
 	}
@@ -346,6 +353,7 @@ func (r *captureRun) sources(started []*nodeRun) ([]capture.Source, error) {
 			return nil, fmt.Errorf("node %s: %w", n.plan.node.Name, err)
 		}
 		for k := range interfaces {
+			interfaces[k].Filter = r.config.filterText()
 			linkTypes[interfaces[k].LinkType] = true
 			if corrections[i] != 0 {
 				interfaces[k].Comments = append(interfaces[k].Comments, fmt.Sprintf("clock of node %s corrected by %s", n.plan.node.Name, corrections[i]))
@@ -377,6 +385,6 @@ func (r *captureRun) section(started []*nodeRun) pcapng.Section {
 		Application: "kubectl-retina " + version.Get().Version,
 		OS:          strings.Join(slices.Compact(kernels), ", "),
 		Hardware:    strings.Join(slices.Compact(archs), ", "),
-		Comments:    []string{"captured from " + r.resolved.Searched},
+		Comments:    r.comments(),
 	}
 }

@@ -162,7 +162,7 @@ func (r *captureRun) spec(n *nodeRun) wire.Spec {
 func (r *captureRun) record(n *nodeRun, interfaces []capture.Interface, correction time.Duration) archive.CommandPart {
 	part := archive.CommandPart{
 		Name: r.uniqueName, Node: n.plan.node.Name, Cluster: apiHost(r.cluster.REST.Host), CommandVersion: version.Get().Version,
-		Selection: []string{r.resolved.Searched}, SnapLen: r.config.snapLen, HeadersOnly: r.redact, Format: string(r.config.format),
+		Selection: []string{r.resolved.Searched}, Filter: r.config.filterText(), SnapLen: r.config.snapLen, HeadersOnly: r.redact, Format: string(r.config.format),
 		ClockCorrectionNS: correction.Nanoseconds(),
 		Limits: archive.Limits{
 			Seconds: int64(r.config.duration / time.Second), Packets: r.config.packets, FileBytes: r.config.maxBytes, FileCount: r.fileCount,

@@ -56,6 +56,12 @@ func (r *captureRun) store(ctx context.Context) (err error) {
 		}
 		return err
 	}
+	if err := r.checkInterfaces(started); err != nil {
+		if r.output != nil {
+			err = errors.Join(err, r.output.Discard())
+		}
+		return err
+	}
 	clocks := make([]session.Clock, len(started))
 	for i, n := range started {
 		clocks[i] = n.session.Clock()
@@ -95,6 +101,9 @@ func (r *captureRun) equip(ctx context.Context, n *nodeRun, correction time.Dura
 	interfaces, err := n.plan.interfaces(n.session.Hello(), n.session.Ready())
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.plan.node.Name, err)
+	}
+	for i := range interfaces {
+		interfaces[i].Filter = r.config.filterText()
 	}
 	head, err := capture.Head(r.config.format, r.section([]*nodeRun{n}), interfaces, names)
 	if err != nil {

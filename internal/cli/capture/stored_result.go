@@ -191,7 +191,7 @@ func (r *captureRun) storedSummary(s *storing, took time.Duration) Summary {
 	r.warningsMu.Lock()
 	defer r.warningsMu.Unlock()
 	summary := Summary{
-		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.uniqueName, Detached: r.noWait, Complete: true,
+		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.uniqueName, Filter: r.config.filterText(), Detached: r.noWait, Complete: true,
 		DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
 		Files:           []string{}, Warnings: append([]string{}, r.warnings...), Nodes: []SummaryNode{},
 	}

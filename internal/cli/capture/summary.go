@@ -25,6 +25,9 @@ type Summary struct {
 	Name       string `json:"name"`       // of the capture
 	// Detached says that the capture goes on: nothing of what follows is final.
 	Detached bool `json:"detached,omitempty"`
+	// Filter is what packets had to match, of pcap-filter(7) in normal form. Empty:
+	// all were captured.
+	Filter string `json:"filter,omitempty"`
 	// Packets and Bytes are what is in the file; Bytes counts captured bytes.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
@@ -218,7 +221,7 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 	r.warningsMu.Lock()
 	defer r.warningsMu.Unlock()
 	s := Summary{
-		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.uniqueName,
+		APIVersion: "retina.sh/v1alpha1", Kind: "CaptureSummary", Name: r.uniqueName, Filter: r.config.filterText(),
 		Packets: result.Packets, Bytes: result.CapBytes, Lost: result.Lost, Complete: result.Complete,
 		Limit: string(result.Limit), DurationSeconds: math.Round(took.Seconds()*1000) / 1000,
 		Files: []string{}, Warnings: append([]string{}, r.warnings...), Nodes: []SummaryNode{},

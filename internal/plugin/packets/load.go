@@ -13,6 +13,7 @@ import (
 
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // maxInterfaces is how many interfaces one collector captures at most: every
@@ -26,13 +27,14 @@ const maxFlows = 4096
 // kernel is what all interfaces share: the maps, and the programs to make
 // copies of.
 type kernel struct {
-	spec  *ebpf.CollectionSpec
-	maps  bpf.PacketsMaps
-	noTCX bool // it has said so
+	spec   *ebpf.CollectionSpec
+	maps   bpf.PacketsMaps
+	filter *filter // nil: none
+	noTCX  bool    // it has said so
 }
 
 // newKernel creates the maps. ringBytes must be a power of two.
-func newKernel(ringBytes uint32) (*kernel, error) {
+func newKernel(ringBytes uint32, f *filter) (*kernel, error) {
 	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where raising it is
 	// not allowed, creating the maps will say whether it was needed.
 	_ = rlimit.RemoveMemlock()
@@ -44,7 +46,10 @@ func newKernel(ringBytes uint32) (*kernel, error) {
 	spec.Maps["ring"].MaxEntries = ringBytes
 	spec.Maps["counters"].MaxEntries = maxInterfaces
 	spec.Maps["own_flows"].MaxEntries = maxFlows
-	k := &kernel{spec: spec}
+	if f != nil && f.objects {
+		spec.Maps["filter_addresses"].MaxEntries = wire.MaxFilterAddresses
+	}
+	k := &kernel{spec: spec, filter: f}
 	maps := ebpf.CollectionSpec{Maps: spec.Maps}
 	if err := maps.LoadAndAssign(&k.maps, nil); err != nil {
 		return nil, explain(fmt.Errorf("create BPF maps: %w", err))
@@ -56,13 +61,24 @@ func newKernel(ringBytes uint32) (*kernel, error) {
 // to, for one interface.
 func (k *kernel) load(to any, config bpf.PacketsInterfaceConfig) error {
 	spec := k.spec.Copy()
+	if f := k.filter; f != nil {
+		config.Filter = 1
+		if f.objects {
+			config.Objects = 1
+		}
+		for _, program := range spec.Programs {
+			if err := f.insert(program, config.Raw != 0); err != nil {
+				return err
+			}
+		}
+	}
 	if err := spec.Variables["config"].Set(config); err != nil {
 		return fmt.Errorf("set BPF config: %w", err)
 	}
 	err := spec.LoadAndAssign(to, &ebpf.CollectionOptions{
 		MapReplacements: map[string]*ebpf.Map{
 			"ring": k.maps.Ring, "counters": k.maps.Counters,
-			"running": k.maps.Running, "own_flows": k.maps.OwnFlows,
+			"running": k.maps.Running, "own_flows": k.maps.OwnFlows, "filter_addresses": k.maps.FilterAddresses,
 		},
 	})
 	if err != nil {

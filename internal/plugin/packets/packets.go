@@ -37,7 +37,11 @@ type watched struct {
 // in Ready().Failed; when none can, Open fails with the first one's reason.
 // The caller closes the Plugin.
 func Open(spec *wire.PacketsSpec) (*Plugin, error) {
-	kernel, err := newKernel(spec.RingBytes)
+	filter, err := newFilter(spec.Filter)
+	if err != nil {
+		return nil, err
+	}
+	kernel, err := newKernel(spec.RingBytes, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +58,11 @@ func (p *Plugin) open(spec *wire.PacketsSpec) error {
 		return err
 	}
 	p.netns = append(p.netns, host)
+	if spec.Filter != nil {
+		if err := p.SetAddresses(spec.Filter.Addresses); err != nil {
+			return err
+		}
+	}
 	pods, err := hostns.FindPods("/proc", podUIDs(spec.Targets))
 	if err != nil {
 		return err
@@ -107,12 +116,18 @@ func (p *Plugin) openTarget(spec *wire.PacketsSpec, target wire.Target, host, po
 			return &wire.TargetError{HostNetwork: true, Cause: target.Name + " has no network of its own (hostNetwork)"}, nil
 		}
 	}
+	if len(spec.Interfaces) > 0 {
+		interfaces = hostns.AllInterfaces
+	}
 	list, err := interfaces(ns)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", target.Name, err)
 	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s has no interface that is up", target.Name)
+	}
+	if list, err = p.choose(spec, target, list); err != nil {
+		return nil, err
 	}
 	for _, i := range list {
 		if err := p.attach(spec, target, ns, i); err != nil {
