@@ -10,12 +10,81 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 )
 
+// A leaf is the sink of a source that reads what is selected itself: pods or nodes.
+type leaf[R leafItem] struct {
+	*source
+	ledger *ledger[R]
+	// keep returns what to keep of an object, if it is to be kept.
+	keep func(*source, runtime.Object) (R, bool)
+	// enter returns what to hold of now, with what is known of it if it is held by
+	// anybody already: whether that is other than before, and whether it is selected.
+	enter func(now, known R, held bool) (merged R, changed, in bool)
+}
+
+type leafItem interface {
+	item
+	record
+}
+
+func (l leaf[R]) convert(object runtime.Object) item {
+	if kept, ok := l.keep(l.source, object); ok {
+		return kept
+	}
+	return nil
+}
+
+func (l leaf[R]) replace(items []item) {
+	l.update(func() {
+		for _, key := range missing(l.held, items) {
+			l.drop(key)
+		}
+		for _, it := range items {
+			l.apply(it)
+		}
+		l.synced()
+	})
+}
+
+func (l leaf[R]) set(it item) { l.update(func() { l.apply(it) }) }
+
+func (l leaf[R]) remove(key string) { l.update(func() { l.drop(key) }) }
+
+func (l leaf[R]) apply(it item) {
+	now, ok := it.(R)
+	if !ok {
+		return
+	}
+	key, uid := now.key(), now.id()
+	if before, ok := l.held[key]; ok && before != uid {
+		l.drop(key)
+	}
+	known, held := l.ledger.held(uid)
+	merged, changed, in := l.enter(now, known, held)
+	if !in {
+		return
+	}
+	l.held[key] = uid
+	l.ledger.hold(merged, l.source, changed)
+}
+
+// drop gives up what has ended, is gone or does not match any more. It may have
+// been resolved at first, or left by a source that has ended: then this is the news
+// about it.
+func (l leaf[R]) drop(key string) {
+	uid, ok := l.held[key]
+	if !ok {
+		return
+	}
+	delete(l.held, key)
+	l.ledger.release(uid, l.source, claimFirst, claimGrace)
+}
+
 // podItem is what is kept of a pod that a source reads.
 type podItem struct {
 	pod target.Pod
-	// begins says that it can be measured from now on, stays that it can still be if
-	// it was before.
-	begins, stays bool
+	// begins says that it can be measured from now on; otherwise it still can be if it
+	// was before.
+	begins bool
 	// sandbox is when its network namespace was made, in s since 1970; 0 if that is
 	// not known.
 	sandbox int64
@@ -25,23 +94,21 @@ func (p podItem) key() string  { return p.pod.String() }
 func (p podItem) sort() string { return p.pod.String() }
 func (p podItem) id() string   { return p.pod.UID }
 
-// podLeaf is the sink of a source that reads pods.
-type podLeaf struct{ *source }
+func (s *source) podLeaf() leaf[podItem] {
+	return leaf[podItem]{source: s, ledger: s.follower.pods, keep: keepPod, enter: podItem.enter}
+}
 
-func (l podLeaf) convert(object runtime.Object) item {
+func keepPod(s *source, object runtime.Object) (podItem, bool) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
-		return nil
+		return podItem{}, false
 	}
-	if ref := metav1.GetControllerOfNoCopy(pod); l.owner != "" && (ref == nil || ref.UID != l.owner) {
-		return nil
+	if ref := metav1.GetControllerOfNoCopy(pod); s.owner != "" && (ref == nil || ref.UID != s.owner) {
+		return podItem{}, false
 	}
-	kept, asNew := target.Observe(pod, l.named)
+	kept, asNew := target.Observe(pod, s.named)
 	_, asKnown := target.Observe(pod, true)
-	if asKnown != "" {
-		return nil
-	}
-	return podItem{kept, asNew == "", true, sandboxMade(pod)}
+	return podItem{kept, asNew == "", sandboxMade(pod)}, asKnown == ""
 }
 
 // sandboxMade returns when the kubelet has made the pod's network namespace: when
@@ -56,41 +123,12 @@ func sandboxMade(pod *corev1.Pod) int64 {
 	return 0
 }
 
-func (l podLeaf) replace(items []item) {
-	l.update(func() {
-		for _, key := range missing(l.held, items) {
-			l.drop(key)
-		}
-		for _, it := range items {
-			l.apply(it)
-		}
-		l.synced()
-	})
-}
-
-func (l podLeaf) set(it item) { l.update(func() { l.apply(it) }) }
-
-func (l podLeaf) remove(key string) { l.update(func() { l.drop(key) }) }
-
-func (l podLeaf) apply(it item) {
-	now, ok := it.(podItem)
-	if !ok {
-		return
+func (p podItem) enter(known podItem, held bool) (podItem, bool, bool) {
+	if !held {
+		return p, false, p.begins // else it is on its way out, and was never in
 	}
-	key, uid := now.key(), now.pod.UID
-	if before, ok := l.held[key]; ok && before != uid {
-		l.drop(key)
-	}
-	known, held := l.follower.pods.held(uid)
-	if !now.begins && !held {
-		return // it is on its way out, and was never in
-	}
-	l.held[key] = uid
-	merged, changed := now, false
-	if held {
-		merged, changed = now.after(known)
-	}
-	l.follower.pods.hold(merged, l.source, changed)
+	merged, changed := p.after(known)
+	return merged, changed, true
 }
 
 // after returns what is known of a pod now, and whether its network namespace is
@@ -108,18 +146,6 @@ func (p podItem) after(before podItem) (podItem, bool) {
 	return p, remade || moved
 }
 
-// drop gives up a pod that has ended, is gone or does not match any more. It may
-// have been resolved at first, or left by a source that has ended: then this is
-// the news about it.
-func (l podLeaf) drop(key string) {
-	uid, ok := l.held[key]
-	if !ok {
-		return
-	}
-	delete(l.held, key)
-	l.follower.pods.release(uid, l.source, claimFirst, claimGrace)
-}
-
 // nodeItem is what is kept of a node that is a target itself.
 type nodeItem struct {
 	uid  string
@@ -130,59 +156,24 @@ func (n nodeItem) key() string  { return "/" + n.node.Name }
 func (n nodeItem) sort() string { return n.node.Name }
 func (n nodeItem) id() string   { return n.uid }
 
-// nodeLeaf is the sink of a source that reads nodes.
-type nodeLeaf struct{ *source }
+func (s *source) nodeLeaf() leaf[nodeItem] {
+	return leaf[nodeItem]{source: s, ledger: s.follower.nodes, keep: keepNode, enter: nodeItem.enter}
+}
 
-func (l nodeLeaf) convert(object runtime.Object) item {
+func keepNode(s *source, object runtime.Object) (nodeItem, bool) {
 	node, ok := object.(*corev1.Node)
-	if !ok || len(l.names) > 0 && !slices.Contains(l.names, node.Name) {
-		return nil
+	if !ok || len(s.names) > 0 && !slices.Contains(s.names, node.Name) {
+		return nodeItem{}, false
 	}
 	kept, linux := target.ObserveNode(node)
-	if !linux {
-		return nil
-	}
-	return nodeItem{string(node.UID), kept}
+	return nodeItem{string(node.UID), kept}, linux
 }
 
-func (l nodeLeaf) replace(items []item) {
-	l.update(func() {
-		for _, key := range missing(l.held, items) {
-			l.drop(key)
-		}
-		for _, it := range items {
-			l.apply(it)
-		}
-		l.synced()
-	})
-}
-
-func (l nodeLeaf) set(it item) { l.update(func() { l.apply(it) }) }
-
-func (l nodeLeaf) remove(key string) { l.update(func() { l.drop(key) }) }
-
-// apply takes up a node. One that is known stays as it is: its object changes with
+// enter takes up a node. One that is known stays as it is: its object changes with
 // every sign of life and nobody needs it twice.
-func (l nodeLeaf) apply(it item) {
-	now, ok := it.(nodeItem)
-	if !ok {
-		return
+func (n nodeItem) enter(known nodeItem, held bool) (nodeItem, bool, bool) {
+	if held {
+		return known, false, true
 	}
-	if before, ok := l.held[now.key()]; ok && before != now.uid {
-		l.drop(now.key())
-	}
-	l.held[now.key()] = now.uid
-	if known, held := l.follower.nodes.held(now.uid); held {
-		now = known
-	}
-	l.follower.nodes.hold(now, l.source, false)
-}
-
-func (l nodeLeaf) drop(key string) {
-	uid, ok := l.held[key]
-	if !ok {
-		return
-	}
-	delete(l.held, key)
-	l.follower.nodes.release(uid, l.source, claimFirst, claimGrace)
+	return n, false, true
 }

@@ -69,9 +69,9 @@ func (s *source) sink() sink {
 	case s.grow != nil:
 		return branch{s}
 	case s.resource == "nodes":
-		return nodeLeaf{s}
+		return s.nodeLeaf()
 	}
-	return podLeaf{s}
+	return s.podLeaf()
 }
 
 // setState also settles what depends on the states of all sources. The lock is
