@@ -3,12 +3,8 @@ package metrics
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +18,6 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
-	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -42,8 +37,28 @@ const eventsExample = `  # what goes wrong in a namespace, until Ctrl-C
 // eventKinds are the kinds in the order of the help.
 var eventKinds = []string{wire.EventDrop, wire.EventReset, wire.EventRetransmit, wire.EventDNS, wire.EventConnect}
 
-// eventPlugins are the plugins that have events.
-var eventPlugins = []string{"dns", "dropreason", "packetparser", "tcpretrans"}
+// eventPlugin returns the plugin that has a kind of events.
+func eventPlugin(kind string) string {
+	switch kind {
+	case wire.EventDrop:
+		return metrics.PluginDrops
+	case wire.EventRetransmit:
+		return metrics.PluginRetransmit
+	case wire.EventDNS:
+		return metrics.PluginDNS
+	}
+	return metrics.PluginFlows // resets and connects
+}
+
+// eventPlugins are the plugins that have events of these kinds.
+func eventPlugins(kinds []string) []string {
+	var plugins []string
+	for _, kind := range kinds {
+		plugins = append(plugins, eventPlugin(kind))
+	}
+	slices.Sort(plugins)
+	return slices.Compact(plugins)
+}
 
 type eventsOptions struct {
 	*options
@@ -86,19 +101,19 @@ func newEvents(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Com
 }
 
 func (o *eventsOptions) complete(args []string) error {
-	if len(o.plugins) == 0 {
-		o.plugins = slices.Clone(eventPlugins)
+	if err := o.completeKinds(); err != nil {
+		return err
+	}
+	chosen := len(o.plugins) > 0
+	if !chosen {
+		o.plugins = eventPlugins(o.wantedKinds())
 	}
 	if err := o.options.complete(args); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(o.plugins, func(p string) bool { return slices.Contains(eventPlugins, p) }) {
-		return hint.Wrap(errors.New("--plugins: none of these has events"), "those that have: "+strings.Join(eventPlugins, ", "))
-	}
-	for i, kind := range o.kinds {
-		o.kinds[i] = strings.ToLower(strings.TrimSpace(kind))
-		if !slices.Contains(eventKinds, o.kinds[i]) {
-			return hint.Wrap(fmt.Errorf("--kinds: there is no kind of event %q", kind), didYouMean(o.kinds[i], eventKinds))
+	if chosen {
+		if err := o.checkPlugins(); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -108,6 +123,38 @@ func (o *eventsOptions) complete(args []string) error {
 		return fmt.Errorf("--rate %d is not between 1 and 10000", o.rate)
 	case o.output != "" && o.output != "json":
 		return fmt.Errorf("-o %q is not json", o.output)
+	}
+	return nil
+}
+
+func (o *eventsOptions) completeKinds() error {
+	for i, kind := range o.kinds {
+		o.kinds[i] = strings.ToLower(strings.TrimSpace(kind))
+		if !slices.Contains(eventKinds, o.kinds[i]) {
+			return hint.Wrap(fmt.Errorf("--kinds: there is no kind of event %q", kind), didYouMean(o.kinds[i], eventKinds))
+		}
+	}
+	return nil
+}
+
+func (o *eventsOptions) wantedKinds() []string {
+	if len(o.kinds) == 0 {
+		return eventKinds
+	}
+	return o.kinds
+}
+
+// checkPlugins sees that the plugins of the command line have what it asks for.
+func (o *eventsOptions) checkPlugins() error {
+	for _, kind := range o.kinds {
+		if plugin := eventPlugin(kind); !slices.Contains(o.plugins, plugin) {
+			return hint.Wrap(fmt.Errorf("--kinds %s needs the plugin %s, which --plugins leaves out", kind, plugin),
+				"leave --plugins out: those that are needed are started")
+		}
+	}
+	all := eventPlugins(eventKinds)
+	if !slices.ContainsFunc(o.plugins, func(p string) bool { return slices.Contains(all, p) }) {
+		return hint.Wrap(errors.New("--plugins: none of these has events"), "those that have: "+strings.Join(all, ", "))
 	}
 	return nil
 }
@@ -123,20 +170,11 @@ func (o *eventsOptions) run(ctx context.Context) error {
 			end() // nobody reads on
 		}
 	}
-	if err := o.obs.prepare(ctx); err != nil {
-		o.obs.narrator.Close()
-		if ctx.Err() != nil {
-			return exit.With(exit.Interrupted, errors.New("interrupted before anything was seen"))
-		}
-		return kube.Explain(err)
-	}
-	err := o.obs.start(ctx)
-	if err == nil {
+	err := o.obs.run(ctx, func(context.Context) error {
 		o.obs.narrator.Info("watching " + o.obs.selection.String())
 		o.wait(ended)
-	}
-	o.obs.stop(ctx)
-	o.obs.close(ctx)
+		return nil
+	})
 	switch {
 	case err != nil:
 		return err
@@ -158,113 +196,4 @@ func (o *eventsOptions) wait(ctx context.Context) {
 	case <-ctx.Done():
 	case <-time.After(o.duration):
 	}
-}
-
-// Event is what -o json prints, one a line. Fields are only added.
-type Event struct {
-	Time        time.Time      `json:"time"`
-	Node        string         `json:"node"`
-	Kind        string         `json:"kind"`
-	Target      metrics.Party  `json:"target"`
-	Protocol    string         `json:"protocol,omitempty"`
-	Direction   string         `json:"direction,omitempty"`
-	Source      *metrics.Side  `json:"source,omitempty"`
-	Destination *metrics.Side  `json:"destination,omitempty"`
-	From        netip.AddrPort `json:"from,omitzero"`
-	To          netip.AddrPort `json:"to,omitzero"`
-	Reason      string         `json:"reason,omitempty"`
-	Detail      string         `json:"detail,omitempty"`
-	// Suppressed is set instead of everything after Node: so many events of the node
-	// were not sent since the last time.
-	Suppressed uint64 `json:"suppressed,omitempty"`
-}
-
-// print prints the events of a node, and reports whether there is a reader.
-func (o *eventsOptions) print(n *nodeState, events *wire.Events) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.err != nil {
-		return false
-	}
-	for i := range events.Events {
-		if e := &events.Events[i]; len(o.kinds) == 0 || slices.Contains(o.kinds, e.Kind) {
-			o.line(o.event(n, e))
-		}
-	}
-	before := o.suppressed[n.name]
-	if events.Suppressed < before {
-		before = 0 // another collector
-	}
-	o.suppressed[n.name] = events.Suppressed
-	if events.Suppressed > before {
-		o.line(Event{Time: o.now().UTC(), Node: n.name, Suppressed: events.Suppressed - before})
-	}
-	o.err = o.out.Flush()
-	return o.err == nil
-}
-
-// event gives a node's event its names.
-func (o *eventsOptions) event(n *nodeState, e *wire.Event) Event {
-	out := Event{
-		Time: time.Unix(0, e.TimeNS).UTC(), Node: n.name, Kind: oneline.Text(e.Kind), Target: n.party(e.Target),
-		Direction: oneline.Text(e.Direction), Reason: oneline.Text(e.Reason), Detail: oneline.Text(e.Detail),
-	}
-	if e.Protocol != 0 {
-		out.Protocol = metrics.ProtocolName(e.Protocol)
-	}
-	out.Source, out.From = o.side(e.Source)
-	out.Destination, out.To = o.side(e.Destination)
-	return out
-}
-
-func (o *eventsOptions) side(addr netip.AddrPort) (*metrics.Side, netip.AddrPort) {
-	if !addr.IsValid() {
-		return nil, netip.AddrPort{}
-	}
-	return &metrics.Side{Party: o.obs.directory.Party(addr.Addr()), Port: addr.Port()}, addr
-}
-
-// line prints one event; errors stay in the writer.
-func (o *eventsOptions) line(e Event) {
-	if o.output == "json" {
-		encoded, err := json.Marshal(e)
-		if err == nil {
-			_, _ = o.out.Write(append(encoded, '\n'))
-		}
-		return
-	}
-	writeEvent(o.out, &e)
-}
-
-// writeEvent writes e as one line for people.
-func writeEvent(w io.Writer, e *Event) {
-	clock := e.Time.Local().Format("15:04:05.000")
-	if e.Suppressed > 0 {
-		fmt.Fprintf(w, "%s  %s  suppressed  %d more events\n", clock, e.Node, e.Suppressed)
-		return
-	}
-	words := []string{clock, e.Node, fmt.Sprintf("%-10s", e.Kind)}
-	if e.Source != nil && e.Destination != nil {
-		words = append(words, fmt.Sprintf("%s -> %s", sideText(e.Source), sideText(e.Destination)))
-	} else {
-		words = append(words, e.Target.String())
-	}
-	for _, word := range []string{e.Protocol, e.Reason, e.Detail} {
-		if word != "" {
-			words = append(words, word)
-		}
-	}
-	fmt.Fprintln(w, strings.Join(words, "  "))
-}
-
-// sideText is who, and the port: "shop/web-1:8080".
-func sideText(s *metrics.Side) string {
-	name := s.Party.String()
-	if s.Port == 0 {
-		return name
-	}
-	if strings.Contains(name, ":") { // an IPv6 address
-		return net.JoinHostPort(name, fmt.Sprint(s.Port))
-	}
-	return fmt.Sprintf("%s:%d", name, s.Port)
 }

@@ -1,38 +1,20 @@
 package metrics
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/dustin/go-humanize/english"
-
-	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
-	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
-const (
-	// finishTime bounds the wait for a collector's last sample.
-	finishTime = 20 * time.Second
-	// firstRetry and lastRetry bound the time between two attempts to start a
-	// collector again.
-	firstRetry = 2 * time.Second
-	lastRetry  = time.Minute
-	// targetsPerFrame is how many targets are told at once: each may take a
-	// collector some milliseconds.
-	targetsPerFrame = 256
-)
+// targetsPerFrame is how many targets are told at once: each may take a collector
+// some milliseconds.
+const targetsPerFrame = 256
 
 // nodeKey is the key of a node itself among its targets; a pod's is its UID.
 const nodeKey = ""
@@ -153,61 +135,6 @@ func (n *nodeState) wireTarget(w *wanted) wire.Target {
 	return wire.Target{ID: w.id, Name: w.name(n.name), PodUID: w.pod.CgroupUID, Addrs: w.pod.IPs}
 }
 
-// connect starts the collector. What becomes of it is in n.session and n.err.
-func (n *nodeState) connect(ctx context.Context) {
-	o := n.observer
-	o.starting <- struct{}{}
-	defer func() { <-o.starting }()
-	n.mu.Lock()
-	n.tried = true
-	first := make([]wire.Target, 0, len(n.wanted))
-	told := map[uint32]bool{}
-	pods := 0
-	for _, w := range n.wanted {
-		if len(first) < targetsPerFrame {
-			first = append(first, n.wireTarget(w))
-			told[w.id] = true
-			if w.pod != nil {
-				pods++
-			}
-			n.again(w)
-		}
-	}
-	n.mu.Unlock()
-	s, err := o.sessions.Start(ctx, n.name, wire.Spec{Metrics: &wire.MetricsSpec{
-		Plugins: o.plugins, IntervalMS: uint32(o.interval / time.Millisecond), Targets: first,
-		EventsPerSecond: o.events, TableEntries: uint32(o.entries), APIServers: o.servers, Hook: o.hook,
-	}})
-	n.mu.Lock()
-	n.session, n.err, n.told, n.left = s, err, told, make(chan struct{})
-	n.mu.Unlock()
-	if err != nil {
-		if ctx.Err() == nil {
-			o.fold.SetNode(n.name, "", nil, err)
-			o.narrator.Failed(n.name, err)
-		}
-		return
-	}
-	n.ready(s, pods)
-}
-
-// ready takes in what a new collector says of itself.
-func (n *nodeState) ready(s *session.Session, pods int) {
-	o, ready := n.observer, s.Ready()
-	o.fold.SetNode(n.name, s.Hello().Kernel, ready.Unsupported, nil)
-	o.fold.SetInterfaces(n.name, ready.Interfaces)
-	o.narrator.Info(fmt.Sprintf("%s: ready in %.1fs  %s, %s", n.name, s.ReadyAfter().Seconds(),
-		english.Plural(pods, "pod", ""), english.Plural(len(ready.Interfaces), "interface", "")))
-	for _, u := range ready.Unsupported {
-		verb := "does not work"
-		if u.Partial {
-			verb = "works in part"
-		}
-		o.warn(fmt.Sprintf("node %s: plugin %s %s: %s", n.name, u.Plugin, verb, u.Cause))
-	}
-	n.failed(ready.Failed)
-}
-
 // failed notes targets that could not be attached to: they have no numbers, which
 // is not the same as zeros.
 func (n *nodeState) failed(targets []wire.TargetError) {
@@ -238,104 +165,6 @@ func (n *nodeState) again(w *wanted) {
 	}
 }
 
-// loop measures until the command ends, with one collector after the other if
-// need be.
-func (n *nodeState) loop() {
-	o := n.observer
-	retry := firstRetry
-	for {
-		n.mu.Lock()
-		s, tried := n.session, n.tried
-		n.mu.Unlock()
-		if s == nil {
-			if tried && (!o.live || !n.pause(&retry)) || n.idle() {
-				return
-			}
-			if tried {
-				o.fold.Restart(n.name)
-			}
-			n.connect(o.ctx)
-			continue
-		}
-		began := o.now()
-		err := s.Go(o.ctx)
-		if err == nil {
-			n.sync()
-			err = n.read(s)
-		}
-		n.mu.Lock()
-		n.session = nil
-		close(n.left)
-		n.mu.Unlock()
-		if o.ctx.Err() != nil || o.isStopping() && err == nil {
-			return
-		}
-		if err == nil {
-			err = errors.New("the collector has ended by itself")
-		}
-		o.fold.SetNode(n.name, s.Hello().Kernel, s.Ready().Unsupported, err)
-		o.narrator.Failed(n.name, fmt.Errorf("node %s: %w", n.name, trimNode(err, n.name)))
-		_ = s.Discard(o.ctx) // its pod ends with the run at the latest
-		if o.now().Sub(began) > lastRetry {
-			retry = firstRetry
-		}
-	}
-}
-
-// trimNode takes the node's name off an error that begins with it.
-func trimNode(err error, node string) error {
-	prefix := "node " + node + ": "
-	if text := err.Error(); len(text) > len(prefix) && text[:len(prefix)] == prefix {
-		return hint.Wrap(errors.New(text[len(prefix):]), hint.Of(err))
-	}
-	return err
-}
-
-// pause waits before the next attempt, longer each time. It reports false when the
-// command has ended.
-func (n *nodeState) pause(retry *time.Duration) bool {
-	select {
-	case <-n.observer.ctx.Done():
-		return false
-	case <-time.After(*retry):
-	}
-	*retry = min(*retry*2, lastRetry)
-	return !n.observer.isStopping()
-}
-
-// idle ends the loop of a node that nothing is wanted of.
-func (n *nodeState) idle() bool {
-	o := n.observer
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.wanted) > 0 {
-		return false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n.looping = false
-	return true
-}
-
-func (o *observer) isStopping() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.stopping
-}
-
-// measuring is how many nodes have a collector.
-func (o *observer) measuring() int {
-	count := 0
-	for _, n := range o.allNodes() {
-		n.mu.Lock()
-		if n.session != nil {
-			count++
-		}
-		n.mu.Unlock()
-	}
-	return count
-}
-
 // sync tells the collector which targets have come and gone.
 func (n *nodeState) sync() {
 	n.mu.Lock()
@@ -361,86 +190,6 @@ func (n *nodeState) sync() {
 	}
 	if len(change.Add)+len(change.Remove) > 0 {
 		_ = n.session.TellJSON(n.observer.ctx, wire.KindTargets, change) // read notices a stream that has ended
-	}
-}
-
-// read takes in what a collector sends until it has ended in order.
-func (n *nodeState) read(s *session.Session) error {
-	o := n.observer
-	buf := make([]byte, 64<<10)
-	var failure error
-	for {
-		kind, payload, err := s.ReadFrame(buf)
-		if errors.Is(err, io.EOF) {
-			return failure
-		}
-		if err != nil {
-			return err
-		}
-		switch kind {
-		case wire.KindSample:
-			var sample wire.Sample
-			if err = json.Unmarshal(payload, &sample); err == nil {
-				o.fold.Add(n.name, &sample)
-				if o.onSample != nil && !sample.More {
-					o.onSample(n.name, o.measuring())
-				}
-			}
-		case wire.KindEvents:
-			var events wire.Events
-			if err = json.Unmarshal(payload, &events); err == nil && o.onEvent != nil {
-				o.onEvent(n, &events)
-			}
-		case wire.KindAttached:
-			var attached wire.Attached
-			if err = json.Unmarshal(payload, &attached); err == nil {
-				o.fold.SetInterfaces(n.name, attached.Interfaces)
-				n.failed(attached.Failed)
-				n.sync() // there may be more than fit into one frame
-			}
-		case wire.KindFailure:
-			var f wire.Failure
-			if err = json.Unmarshal(payload, &f); err == nil {
-				failure = hint.Wrap(errors.New(oneline.Text(f.Cause)), oneline.Text(f.Hint))
-			}
-		case wire.KindEnd:
-			var end wire.End
-			if err = json.Unmarshal(payload, &end); err == nil && failure == nil {
-				failure = endError(s, end.Reason)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("collector's frame of kind %d: %w", kind, err)
-		}
-	}
-}
-
-// endError says why an end that was not asked for came.
-func endError(s *session.Session, reason string) error {
-	switch reason {
-	case wire.EndStop:
-		return nil
-	case wire.EndDeadline:
-		return errors.New("the collector has reached its time limit")
-	}
-	if cause := s.Cause(); cause != nil {
-		return fmt.Errorf("the collector was ended: %w", cause)
-	}
-	return fmt.Errorf("the collector was ended (%s)", oneline.Text(reason))
-}
-
-// stop ends the collector in order and waits for its last sample.
-func (n *nodeState) stop(ctx context.Context) {
-	n.mu.Lock()
-	s, left := n.session, n.left
-	n.mu.Unlock()
-	if s == nil || s.Stop(context.WithoutCancel(ctx)) != nil {
-		return
-	}
-	select {
-	case <-left:
-	case <-time.After(finishTime):
-		_ = s.Close()
 	}
 }
 

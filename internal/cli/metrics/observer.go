@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/prompt"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
-	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
@@ -54,7 +51,7 @@ type observer struct {
 	sessions  *session.Run
 	directory *follow.Directory
 	fold      *metrics.Fold
-	servers   []netip.AddrPort // API servers
+	servers   *serverList // of the API server
 
 	ctx     context.Context // of everything that goes on until stop
 	cancel  context.CancelFunc
@@ -67,6 +64,30 @@ type observer struct {
 	starting chan struct{} // slots
 	going    bool          // go has been said
 	stopping bool
+}
+
+// run measures: it prepares and starts, lets during go on until it returns, and ends
+// everything in order. What it returns can be told to the user as it is. The fold has
+// the last samples when it has returned.
+func (o *observer) run(ctx context.Context, during func(context.Context) error) error {
+	if err := o.prepare(ctx); err != nil {
+		o.narrator.Close()
+		if ctx.Err() != nil {
+			return interruptedEarly()
+		}
+		return kube.Explain(err)
+	}
+	err := o.start(ctx)
+	if err == nil {
+		err = during(ctx)
+	}
+	o.stop(ctx)
+	o.close(ctx)
+	return err
+}
+
+func interruptedEarly() error {
+	return exit.With(exit.Interrupted, errors.New("interrupted before anything was measured"))
 }
 
 // newObserver returns an observer that has done nothing yet.
@@ -111,7 +132,8 @@ func (o *observer) prepare(ctx context.Context) (err error) {
 			Image: o.image, PullSecrets: o.collectors.PullSecrets, MaxRun: o.lifetime(), Events: o.narrator.Starting,
 		})
 	})
-	all.Go(func() { o.servers, serversErr = follow.APIServers(ctx, o.cluster.Client) })
+	o.servers = newServerList(o.cluster.Client, o.now)
+	all.Go(func() { serversErr = o.readServers(ctx) })
 	all.Wait()
 	if err = resolveErr; err == nil { // the first thing to put right
 		err = openErr
@@ -127,7 +149,7 @@ func (o *observer) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if serversErr != nil {
-		o.warn("the API server is not measured: " + serversErr.Error())
+		o.warnOfServers(serversErr)
 	}
 	o.open()
 	return nil
@@ -199,79 +221,6 @@ func (o *observer) confirmNodes(n int) error {
 	return prompt.Confirm(o.streams, question, hint.Wrap(exit.Usagef("%d nodes are more than --max-nodes %d", n, o.maxNodes), advice))
 }
 
-// warn tells the user, once.
-func (o *observer) warn(text string) {
-	text = oneline.Text(text)
-	o.mu.Lock()
-	said := o.warned[text]
-	o.warned[text] = true
-	o.mu.Unlock()
-	if !said {
-		o.narrator.Warn(text)
-	}
-}
-
-// skip notes a target that is not measured.
-func (o *observer) skip(s metrics.Skipped) {
-	s.Target, s.Reason = oneline.Text(s.Target), oneline.Text(s.Reason)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.skipped = slices.DeleteFunc(o.skipped, func(other metrics.Skipped) bool { return other.Target == s.Target })
-	o.skipped = append(o.skipped, s)
-	o.fold.SetSkipped(o.skipped)
-}
-
-// unskip forgets that a target was not measured: now it is.
-func (o *observer) unskip(name string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	before := len(o.skipped)
-	o.skipped = slices.DeleteFunc(o.skipped, func(s metrics.Skipped) bool { return s.Target == oneline.Text(name) })
-	if len(o.skipped) < before {
-		o.fold.SetSkipped(o.skipped)
-	}
-}
-
-// node returns the state of a node, made if it is new.
-func (o *observer) node(name string) *nodeState {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n := o.nodes[name]
-	if n == nil {
-		n = newNodeState(o, name)
-		o.nodes[name] = n
-	}
-	return n
-}
-
-// allNodes are the nodes at this moment.
-func (o *observer) allNodes() []*nodeState {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	all := make([]*nodeState, 0, len(o.nodes))
-	for _, n := range o.nodes {
-		all = append(all, n)
-	}
-	return all
-}
-
-// addPod makes a pod a target. One on its node's network has no interfaces of its
-// own: if it was asked for, its node is measured.
-func (o *observer) addPod(pod *target.Pod) {
-	n := o.node(pod.Node)
-	switch {
-	case !pod.HostNetwork:
-		o.unskip("pod " + pod.String()) // it may have been pending
-		n.add(*pod)
-	case o.withNodes: // measured anyway
-	case o.everything:
-		o.skip(metrics.Skipped{Target: "pod " + pod.String(), Reason: "uses the node's network: measure node/" + pod.Node})
-	default:
-		o.warn(fmt.Sprintf("pod %s uses the network of node %s: the node is measured, with everybody's packets", pod, pod.Node))
-		n.wholeNode()
-	}
-}
-
 // start starts the collectors and says go. It fails when none has started, unless
 // the command waits for targets.
 func (o *observer) start(ctx context.Context) error {
@@ -291,7 +240,7 @@ func (o *observer) start(ctx context.Context) error {
 	wg.Wait()
 	<-names
 	if ctx.Err() != nil {
-		return exit.With(exit.Interrupted, errors.New("interrupted before anything was measured"))
+		return interruptedEarly()
 	}
 	started := 0
 	for _, n := range nodes {
@@ -319,79 +268,6 @@ func (o *observer) start(ctx context.Context) error {
 		o.running.Go(o.follow)
 	}
 	return nil
-}
-
-// follow adds and removes targets as pods come and go.
-func (o *observer) follow() {
-	for change := range follow.Watch(o.ctx, o.cluster.Client, o.selection, o.resolved) {
-		for _, err := range change.Warnings {
-			o.warn(err.Error())
-			if h := hint.Of(err); h != "" {
-				o.narrator.Info("hint: " + oneline.Text(h))
-			}
-		}
-		touched := map[*nodeState]bool{}
-		for _, ended := range [][]target.Pod{change.Ended, change.Changed} {
-			for i := range ended {
-				n := o.node(ended[i].Node)
-				n.remove(ended[i].UID)
-				touched[n] = true
-			}
-		}
-		for _, added := range [][]target.Pod{change.Added, change.Changed} {
-			for i := range added {
-				o.addPod(&added[i])
-				touched[o.node(added[i].Node)] = true
-			}
-		}
-		for _, node := range change.NodesAdded {
-			o.node(node.Name).wholeNode()
-			touched[o.node(node.Name)] = true
-		}
-		for _, node := range change.NodesEnded {
-			o.node(node.Name).remove("")
-			touched[o.node(node.Name)] = true
-		}
-		for n := range touched {
-			o.touched(n)
-		}
-	}
-}
-
-// touched sees that a node's collector hears of its new targets, or that there is
-// one.
-func (o *observer) touched(n *nodeState) {
-	o.mu.Lock()
-	if !n.looping && !o.stopping {
-		n.looping = true
-		o.running.Go(n.loop)
-	}
-	o.mu.Unlock()
-	n.sync()
-}
-
-// refreshing looks up again, now and then, what is known of targets, and forgets
-// those that are long gone.
-func (o *observer) refreshing() {
-	ticker := time.NewTicker(refreshInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-o.ctx.Done():
-			return
-		case <-ticker.C:
-			o.refresh()
-			if o.forget > 0 {
-				o.fold.Forget(o.forget)
-			}
-		}
-	}
-}
-
-func (o *observer) refresh() {
-	for _, n := range o.allNodes() {
-		n.refresh()
-	}
 }
 
 // stop ends all collectors in order and waits for their last samples.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +24,8 @@ import (
 )
 
 const serveLong = `Serve metrics for Prometheus for as long as the command runs, under Retina's
-names: at /metrics, and at /healthz whether all nodes are measured.
+names: at /metrics. /healthz says whether all nodes are measured, and /readyz whether
+the first collectors have started; until then every path answers 503.
 
 Targets are named as for metrics snapshot. Without any, all pods of the namespace
 are measured, with -A all pods and all nodes of the cluster. Collectors follow
@@ -98,50 +100,48 @@ func (o *serveOptions) complete(args []string) error {
 }
 
 func (o *serveOptions) run(ctx context.Context) error {
-	// Before anything is created: the port may be taken.
+	// Before anything is created: the port may be taken. And whoever looks after this
+	// command is told at once that it is starting.
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return hint.Wrap(fmt.Errorf("listen on %s: %w", o.listen, err), "choose another port with --listen")
 	}
-	defer listener.Close()
+	front := &front{}
+	server := &http.Server{Handler: front, ReadHeaderTimeout: 5 * time.Second}
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			fail(fmt.Errorf("serve on %s: %w", listener.Addr(), err))
+		}
+	}()
+	defer server.Close()
 	obs := newObserver(o.options, o.interval)
 	obs.live, obs.forget = true, goneFromServe
-	if err := obs.prepare(ctx); err != nil {
-		obs.narrator.Close()
-		if ctx.Err() != nil {
-			return exit.With(exit.Interrupted, errors.New("interrupted before anything was measured"))
+	err = obs.run(serving, func(serving context.Context) error {
+		handler, err := o.handler(obs.fold)
+		if err != nil {
+			return err
 		}
-		return kube.Explain(err)
+		front.open(handler)
+		obs.narrator.Info(fmt.Sprintf("serving http://%s/metrics", listener.Addr()))
+		<-serving.Done()
+		shutdown(serving, server)
+		return exit.With(exit.Interrupted, exit.ErrSilent)
+	})
+	if cause := context.Cause(serving); ctx.Err() == nil && cause != nil {
+		return cause
 	}
-	err = o.serve(ctx, obs, listener)
-	obs.stop(ctx)
-	obs.close(ctx)
 	return err
 }
 
-func (o *serveOptions) serve(ctx context.Context, obs *observer, listener net.Listener) error {
-	handler, err := o.handler(obs.fold)
-	if err != nil {
-		return err
-	}
-	if err := obs.start(ctx); err != nil {
-		return err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	obs.narrator.Info(fmt.Sprintf("serving http://%s/metrics", listener.Addr()))
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
-	case <-ctx.Done():
-	}
+// shutdown lets requests end that have begun.
+func shutdown(ctx context.Context, server *http.Server) {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	if server.Shutdown(ending) != nil {
 		_ = server.Close()
 	}
-	return exit.With(exit.Interrupted, exit.ErrSilent)
 }
 
 // handler serves the fold's present state.
@@ -160,6 +160,7 @@ func (o *serveOptions) handler(fold *metrics.Fold) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: false}))
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { healthz(w, fold) })
 	return mux, nil
 }
@@ -172,11 +173,29 @@ func healthz(w http.ResponseWriter, fold *metrics.Fold) {
 			bad = append(bad, n.Name+": "+n.Error)
 		}
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if len(bad) > 0 {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, strings.Join(bad, "\n"))
+		answer(w, http.StatusServiceUnavailable, strings.Join(bad, "\n"))
 		return
 	}
-	fmt.Fprintln(w, "ok")
+	answer(w, http.StatusOK, "ok")
+}
+
+func answer(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	fmt.Fprintln(w, text)
+}
+
+// A front answers that the command is starting until there is something to serve.
+type front struct{ handler atomic.Pointer[http.Handler] }
+
+func (f *front) open(handler http.Handler) { f.handler.Store(&handler) }
+
+// ServeHTTP serves a request.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if handler := f.handler.Load(); handler != nil {
+		(*handler).ServeHTTP(w, r)
+		return
+	}
+	answer(w, http.StatusServiceUnavailable, "starting")
 }

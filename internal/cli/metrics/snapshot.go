@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -19,8 +18,6 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics/expect"
-	"github.com/kubectl-retina/kubectl-retina/internal/metrics/exposition"
-	"github.com/kubectl-retina/kubectl-retina/internal/metrics/print"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -187,27 +184,21 @@ func (o *snapshotOptions) run(ctx context.Context) error {
 	interval := min(max(o.duration/4, wire.MinInterval), time.Second)
 	obs := newObserver(o.options, interval)
 	obs.lasts = o.duration
-	if err := obs.prepare(ctx); err != nil {
-		obs.narrator.Close()
-		if ctx.Err() != nil {
-			return exit.With(exit.Interrupted, errors.New("interrupted before anything was measured"))
-		}
-		return kube.Explain(err)
-	}
-	report, judged, err := o.measure(ctx, obs)
-	obs.close(ctx)
-	if err != nil {
+	if err := obs.run(ctx, func(ctx context.Context) error { return o.wait(ctx, obs) }); err != nil {
 		return err
+	}
+	// What is judged is by pod, whatever the report is by.
+	report, judged := obs.fold.Report(o.group), obs.fold.Report(metrics.ByPod)
+	if o.sortBy != "" {
+		if err := report.Sort(o.sortBy); err != nil {
+			return err
+		}
 	}
 	return o.tell(ctx, report, judged)
 }
 
-// measure returns the report of what was measured until the end or an interrupt,
-// and the same by pod, which is what can be judged.
-func (o *snapshotOptions) measure(ctx context.Context, obs *observer) (report, judged *metrics.Report, err error) {
-	if err := obs.start(ctx); err != nil {
-		return nil, nil, err
-	}
+// wait waits until the end or an interrupt.
+func (o *snapshotOptions) wait(ctx context.Context, obs *observer) error {
 	if !obs.narrator.Terminal() {
 		obs.narrator.Info("measuring " + narration.Duration(o.duration))
 	}
@@ -215,97 +206,12 @@ func (o *snapshotOptions) measure(ctx context.Context, obs *observer) (report, j
 	told := obs.narrator.Progress(func() string {
 		return fmt.Sprintf("measuring %s … %s", narration.Duration(o.duration), time.Since(began).Round(time.Second))
 	})
+	defer told()
 	select {
 	case <-time.After(o.duration):
 	case <-ctx.Done():
 	}
-	obs.stop(ctx)
-	told()
-	report, judged = obs.fold.Report(o.group), obs.fold.Report(metrics.ByPod)
-	if o.sortBy != "" {
-		err = report.Sort(o.sortBy)
-	}
-	return report, judged, err
-}
-
-// tell prints the report, or what --compare and --expect make of it.
-func (o *snapshotOptions) tell(ctx context.Context, report, judged *metrics.Report) error {
-	verdicts := expect.EvaluateAll(o.expectations, judged)
-	if err := o.print(report, judged, verdicts); err != nil {
-		return err
-	}
-	return o.code(ctx, report, verdicts)
-}
-
-func (o *snapshotOptions) print(report, judged *metrics.Report, verdicts []expect.Verdict) error {
-	out := o.streams.Out
-	if o.before != nil {
-		if err := o.printChanges(report); err != nil {
-			return err
-		}
-		if o.format == "table" || o.format == "wide" {
-			return o.printVerdicts(out, verdicts)
-		}
-		return o.printVerdicts(o.streams.ErrOut, verdicts)
-	}
-	shown := *report
-	if o.top > 0 {
-		shown.Rows = slices.Clone(report.Rows)
-		shown.Top(o.top)
-	}
-	switch o.format {
-	case "json":
-		return print.JSON(out, withVerdicts(&shown, verdicts))
-	case "yaml":
-		return print.YAML(out, withVerdicts(&shown, verdicts))
-	case "csv":
-		if err := print.CSV(out, &shown); err != nil {
-			return err
-		}
-		return o.printVerdicts(o.streams.ErrOut, verdicts)
-	case "prometheus":
-		if err := exposition.Write(out, judged, exposition.Options{}); err != nil {
-			return err
-		}
-		return o.printVerdicts(o.streams.ErrOut, verdicts)
-	case "junit":
-		return expect.JUnit(out, "kubectl retina metrics snapshot", report.Ended, verdicts)
-	}
-	if err := print.Table(out, &shown, o.format == "wide", width(out)); err != nil {
-		return err
-	}
-	return o.printVerdicts(out, verdicts)
-}
-
-// judgedReport is a report with its verdicts.
-type judgedReport struct {
-	*metrics.Report
-	Verdicts []expect.Verdict `json:"verdicts,omitempty"`
-}
-
-func withVerdicts(report *metrics.Report, verdicts []expect.Verdict) any {
-	return judgedReport{Report: report, Verdicts: verdicts}
-}
-
-func (o *snapshotOptions) printVerdicts(w io.Writer, verdicts []expect.Verdict) error {
-	if len(verdicts) == 0 {
-		return nil
-	}
-	if _, err := fmt.Fprintln(w); err != nil {
-		return err
-	}
-	return expect.Table(w, verdicts, width(w))
-}
-
-func (o *snapshotOptions) printChanges(report *metrics.Report) error {
-	changes := metrics.Compare(o.before, report)
-	switch o.format {
-	case "json":
-		return print.JSON(o.streams.Out, changes)
-	case "yaml":
-		return print.YAML(o.streams.Out, changes)
-	}
-	return print.Changes(o.streams.Out, changes, o.top, width(o.streams.Out))
+	return nil
 }
 
 // code is the exit code: what the user wanted to know first, then whether the

@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -129,26 +128,12 @@ func containsSlash(s string) bool {
 
 func (o *topOptions) run(ctx context.Context) error {
 	obs := newObserver(o.options, o.interval)
-	obs.live = true
-	if err := obs.prepare(ctx); err != nil {
-		obs.narrator.Close()
-		if ctx.Err() != nil {
-			return exit.With(exit.Interrupted, errors.New("interrupted before anything was measured"))
-		}
-		return kube.Explain(err)
-	}
-	err := o.show(ctx, obs)
-	obs.stop(ctx)
-	obs.close(ctx)
-	return err
+	source := newRounds(func(by metrics.By) *metrics.Report { return obs.fold.Report(by) }, o.interval, o.now)
+	obs.live, obs.forget, obs.onSample = true, goneFromTop, source.sampled
+	return obs.run(ctx, func(ctx context.Context) error { return o.show(ctx, obs, source) })
 }
 
-func (o *topOptions) show(ctx context.Context, obs *observer) error {
-	source := newRounds(obs.fold.Report, o.interval, o.now)
-	obs.onSample, obs.forget = source.sampled, goneFromTop
-	if err := obs.start(ctx); err != nil {
-		return err
-	}
+func (o *topOptions) show(ctx context.Context, obs *observer, source *rounds) error {
 	view := top.Options{
 		Source: source, View: o.view, Interval: o.interval, In: o.streams.In, Out: o.streams.Out,
 		Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", SortBy: o.sortBy, Filter: o.filter,
