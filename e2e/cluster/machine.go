@@ -100,6 +100,9 @@ func (p plan) machineSpecs() ([]machineSpec, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+	if err := renderTo(filepath.Join(dir, "audit.yaml"), "audit.yaml", nil); err != nil {
+		return nil, err
+	}
 	specs := []machineSpec{{
 		Name: controlPlane, State: p.State, Dir: dir, Bin: p.bin(),
 		Services: p.controlPlaneServices(dir),

@@ -32,7 +32,7 @@ func (p plan) controlPlaneServices(dir string) []service {
 			"--advertise-client-urls=" + etcdURL,
 			"--listen-peer-urls=http://127.0.0.1:2380",
 		}},
-		{Name: "kube-apiserver", Argv: p.apiServerArgv()},
+		{Name: "kube-apiserver", Argv: p.apiServerArgv(dir)},
 		{Name: "kube-controller-manager", Needs: []string{apiReady()}, Argv: []string{
 			p.program("kube-controller-manager"),
 			"--kubeconfig=" + p.kubeconfig("controller-manager"),
@@ -61,7 +61,7 @@ func (p plan) controlPlaneServices(dir string) []service {
 	}
 }
 
-func (p plan) apiServerArgv() []string {
+func (p plan) apiServerArgv(dir string) []string {
 	return []string{
 		p.program("kube-apiserver"),
 		"--etcd-servers=" + etcdURL,
@@ -88,6 +88,9 @@ func (p plan) apiServerArgv() []string {
 		"--enable-admission-plugins=NodeRestriction",
 		"--service-cluster-ip-range=" + serviceCIDRs,
 		"--allow-privileged",
+		"--audit-policy-file=" + dir + "/audit.yaml",
+		"--audit-log-path=" + p.AuditLog(),
+		"--audit-log-mode=blocking-strict", // what a request has done is in the log before its answer
 	}
 }
 

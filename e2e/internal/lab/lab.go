@@ -125,4 +125,11 @@ func (c *Cluster) Node(name string) (Machine, error) {
 // MachineDir returns the directory with the data and the logs of the machine called name.
 func (s Settings) MachineDir(name string) string { return filepath.Join(s.State, name) }
 
+// AuditLog returns the path of the API server's record of what service accounts have
+// asked for, one audit event in JSON a line. Those of kube-system are not in it.
+func (s Settings) AuditLog() string { return filepath.Join(s.State, "audit.log") }
+
+// AuditLog is that of Settings.
+func (c *Cluster) AuditLog() string { return Settings{State: c.State}.AuditLog() }
+
 func recordPath(state string) string { return filepath.Join(state, "cluster.json") }
