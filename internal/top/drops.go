@@ -42,7 +42,7 @@ func dropsTable() *table {
 			rows := make([]row, 0, len(f.report.Drops))
 			for i := range f.report.Drops {
 				d := &f.report.Drops[i]
-				if !in.hasWith(&d.Target, d.Source, d.Destination) {
+				if !in.hasDrop(d) {
 					continue
 				}
 				key := dropKey(d)

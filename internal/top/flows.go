@@ -41,7 +41,7 @@ func flowsTable() *table {
 		enter: func(f *frame, r *row) (View, scope) {
 			flow := &f.report.Flows[r.index]
 			name := flow.Local.String() + " " + direction(flow.Role) + " " + flow.Remote.String()
-			return Drops, scope{name: name, target: partyID(&flow.Local), remote: partyID(&flow.Remote)}
+			return Drops, between(name, &flow.Local, &flow.Remote)
 		},
 		plugins: []string{metrics.PluginFlows},
 	}

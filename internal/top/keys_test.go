@@ -48,6 +48,16 @@ func TestDropsOfAFlow(t *testing.T) {
 	u.keys("enter").has("reason", "node-2").keys("esc").has("[drops]")
 }
 
+// The packets of a client that the server has dropped are the server's drops.
+func TestDropsOfAClientsFlow(t *testing.T) {
+	u := newUser(t, 120, 24)
+	u.world.change = func(r *metrics.Report) {
+		db, web2 := r.Drops[0].Target, r.Drops[0].Source.Party
+		r.Flows = []metrics.Flow{{Local: web2, Remote: db, Protocol: "TCP", Port: 5432, Role: "client", FlowValues: metrics.FlowValues{BytesOut: 1}}}
+	}
+	u.pass(1).keys("f enter").has("NETFILTER_DROP").hasNot("NO_SOCKET")
+}
+
 func TestSort(t *testing.T) {
 	u := newUser(t, 130, 24).pass(2)
 	for _, test := range []struct{ keys, want string }{
