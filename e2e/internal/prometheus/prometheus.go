@@ -13,12 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/kubectl-retina/kubectl-retina/e2e/internal/background"
 	"github.com/kubectl-retina/kubectl-retina/e2e/internal/lab"
 )
 
@@ -37,8 +36,7 @@ type Server struct {
 	// that it runs in.
 	URL     string
 	client  *http.Client
-	process *os.Process
-	ended   chan struct{} // closed when the process has ended
+	process *background.Process
 }
 
 // Start starts a Prometheus that scrapes the targets, each "HOST:PORT" with
@@ -107,79 +105,33 @@ func start(t testing.TB, where place, targets []string) *Server {
 }
 
 func startAt(where place, address, config, dir string) (*Server, error) {
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
 	cmd := where.command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--storage.tsdb.retention.time=1h", "--log.level=warn")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	cmd.Dir = dir
 	s := &Server{
-		URL: "http://" + address, ended: make(chan struct{}),
+		URL:    "http://" + address,
 		client: &http.Client{Transport: &http.Transport{DialContext: where.dial}, Timeout: startTimeout},
 	}
-	if s.process, err = startBound(cmd, s.ended); err != nil {
+	var err error
+	if s.process, err = background.Start(cmd, filepath.Join(dir, "log")); err != nil {
 		return nil, fmt.Errorf("%w: run make deps", err)
 	}
-	if err := s.waitReady(log.Name()); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	err = s.process.Await(ctx, func(ctx context.Context) error {
+		_, err := s.get(ctx, "/-/ready", nil)
+		return err
+	})
+	if err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
 }
 
-// startBound starts cmd as a process that does not outlive this one, and closes
-// ended when it has ended. Its parent for the kernel is a thread, which is kept
-// until then.
-func startBound(cmd *exec.Cmd, ended chan<- struct{}) (*os.Process, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // however it ends: who misses it finds its log
-			close(ended)
-		}
-	}()
-	err := <-started
-	return cmd.Process, err
-}
-
-func (s *Server) waitReady(log string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	for {
-		_, err := s.get(ctx, "/-/ready", nil)
-		select {
-		case <-s.ended:
-			// Before err is looked at: another server may have answered at its port.
-			words, _ := os.ReadFile(log)
-			return fmt.Errorf("ended at its start: %s", strings.TrimSpace(string(words)))
-		default:
-		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-s.ended:
-		case <-ctx.Done():
-			return fmt.Errorf("is not ready: %w", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
 // stop ends the process at once: its data goes with the test.
 func (s *Server) stop() error {
 	s.client.CloseIdleConnections()
-	if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	<-s.ended
-	return nil
+	return s.process.Stop()
 }
 
 // configuration scrapes each target as a job of its own, so that the paths may

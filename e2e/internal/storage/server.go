@@ -18,15 +18,13 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kubectl-retina/kubectl-retina/e2e/internal/background"
 	"github.com/kubectl-retina/kubectl-retina/e2e/internal/lab"
 )
 
@@ -44,8 +42,7 @@ func Client(c *lab.Cluster) *http.Client {
 type server struct {
 	address netip.AddrPort
 	dir     *scratch
-	process *os.Process
-	ended   chan struct{} // closed when the process has ended
+	process *background.Process // nil before it was started
 }
 
 // startServer starts the program that argv returns and waits until it answers
@@ -55,7 +52,7 @@ func startServer(c *lab.Cluster, name string, env []string, argv func(address ne
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, ended: make(chan struct{})}
+	s := &server{dir: dir}
 	if err := s.start(c, env, argv); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, errors.Join(err, s.Stop()))
 	}
@@ -75,79 +72,46 @@ func (s *server) start(c *lab.Cluster, env []string, argv func(netip.AddrPort, s
 	if err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(s.dir.path, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	cmd := c.Command(context.Background(), args...)
 	// With the marker, the end of the cluster is its end too.
 	cmd.Env = append(append(cmd.Env, lab.Settings{State: c.State}.Marker()), env...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = data, log, log
-	if s.process, err = startBound(cmd, s.ended); err != nil {
+	cmd.Dir = data
+	if s.process, err = background.Start(cmd, filepath.Join(s.dir.path, "log")); err != nil {
 		return err
 	}
-	return s.waitReady(c, log.Name())
+	return s.waitReady(c)
 }
 
-// startBound starts cmd as a process that does not outlive this one, and closes
-// ended when it has ended. Its parent for the kernel is a thread; this one is kept
-// until then, as others end whenever a goroutine leaves its namespace.
-func startBound(cmd *exec.Cmd, ended chan<- struct{}) (*os.Process, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // however it ends: who misses it finds its log
-			close(ended)
-		}
-	}()
-	err := <-started
-	return cmd.Process, err
-}
-
-func (s *server) waitReady(c *lab.Cluster, log string) error {
+func (s *server) waitReady(c *lab.Cluster) error {
 	client := Client(c)
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	for {
+	return s.process.Await(ctx, func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address.String()+"/", nil)
 		if err != nil {
 			return err
 		}
 		response, err := client.Do(request)
-		if err == nil {
-			return response.Body.Close()
+		if err != nil {
+			return err
 		}
-		select {
-		case <-s.ended:
-			words, _ := os.ReadFile(log)
-			return fmt.Errorf("ended at its start: %s", strings.TrimSpace(string(words)))
-		case <-ctx.Done():
-			return fmt.Errorf("does not answer: %w", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return response.Body.Close()
+	})
 }
 
 // Stop ends the server and removes its data. Stopping twice is no error.
 func (s *server) Stop() error {
 	if s.process != nil {
-		if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := s.process.Stop(); err != nil {
 			return err
 		}
-		<-s.ended
 	}
 	return s.dir.remove()
 }
 
 // PID returns the process of the server, for looking at what it takes.
-func (s *server) PID() int { return s.process.Pid }
+func (s *server) PID() int { return s.process.PID() }
 
 // scratch is a directory in the state of the cluster. It is locked, so that what
 // a killed test left can be told from what is in use.
