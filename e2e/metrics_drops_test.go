@@ -3,26 +3,16 @@
 package e2e
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
-	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // nodeRule inserts a rule into a chain of a node, and deletes it at the end.
@@ -224,194 +214,6 @@ func TestMetricsNodesKeepTheirDrops(t *testing.T) {
 		if d.Destination != nil && d.Destination.Party.Node != "" && d.Destination.Port/10 == 700 && d.Destination.Party.Node != d.Node {
 			t.Errorf("%s has a drop of another node: %+v", d.Node, d)
 		}
-	}
-	wantNothingLeft(t)
-}
-
-// ciliumKey is struct metrics_key, and ciliumCount struct metrics_value, of
-// Cilium's bpf/lib/common.h.
-type ciliumKey struct {
-	Reason, Direction uint8
-	Rest              [6]uint8
-}
-
-type ciliumCount struct{ Packets, Bytes uint64 }
-
-// pinCiliumMap pins a map like Cilium's counters where its agent does on a node.
-func pinCiliumMap(t *testing.T, node string) *ebpf.Map {
-	t.Helper()
-	m, err := the.Node(node)
-	if err != nil {
-		t.Fatal(err)
-	}
-	counters, err := ebpf.NewMap(&ebpf.MapSpec{Name: "cilium_metrics", Type: ebpf.PerCPUHash, KeySize: 8, ValueSize: 16, MaxEntries: 64})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { counters.Close() })
-	bpffs := fmt.Sprintf("/proc/%d/root/sys/fs/bpf", m.Init.PID)
-	dir := filepath.Join(bpffs, "tc", "globals")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		err := errors.Join(counters.Unpin(), os.Remove(dir), os.Remove(filepath.Dir(dir)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Error(err)
-		}
-	})
-	if err := counters.Pin(filepath.Join(dir, "cilium_metrics")); err != nil {
-		t.Fatal(err)
-	}
-	return counters
-}
-
-// count makes the counters of one key those of packets of 100 bytes, on two CPUs
-// where there are as many.
-func countCilium(t *testing.T, counters *ebpf.Map, key ciliumKey, packets uint64) {
-	t.Helper()
-	values := make([]ciliumCount, ebpf.MustPossibleCPU())
-	values[0] = ciliumCount{packets - 2, 100 * (packets - 2)}
-	values[len(values)-1].Packets += 2
-	values[len(values)-1].Bytes += 200
-	if err := counters.Put(key, values); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestMetricsCiliumDrops has Cilium's counters on one node.
-func TestMetricsCiliumDrops(t *testing.T) {
-	s := openShop(t, "")
-	counters := pinCiliumMap(t, "n1")
-	denied, forwarded := ciliumKey{Reason: 133, Direction: 1}, ciliumKey{Reason: 0, Direction: 2}
-	elsewhere := ciliumKey{Reason: 133, Direction: 1, Rest: [6]uint8{1, 2}} // another line of the source
-	invalid := ciliumKey{Reason: 132, Direction: 2}
-	countCilium(t, counters, denied, 1000) // before
-	countCilium(t, counters, forwarded, 1000)
-	m := startMeasuring(t, 2, "node/n1", "node/n2")
-	pods := startMeasuring(t, 1, "-n", s.namespace, "pod/web-n1")
-	then := time.Now()
-	countCilium(t, counters, denied, 1012)
-	countCilium(t, counters, elsewhere, 30)
-	countCilium(t, counters, invalid, 7)
-	countCilium(t, counters, forwarded, 2000)
-	r := m.report(t, then)
-	var got []string
-	for _, d := range r.Drops {
-		if strings.HasPrefix(d.Reason, "CILIUM_") {
-			got = append(got, fmt.Sprintf("%s %s %s %s %d packets %d bytes", d.Node, d.Target.Name, d.Reason, d.Direction, d.Packets, d.Bytes))
-		}
-	}
-	slices.Sort(got)
-	want := []string{"n1 n1 CILIUM_INVALID_SOURCE_IP egress 7 packets 700 bytes", "n1 n1 CILIUM_POLICY_DENIED ingress 42 packets 4200 bytes"}
-	if !slices.Equal(got, want) {
-		t.Errorf("drops\n%q, want\n%q", got, want)
-	}
-	r = pods.report(t, then)
-	if len(r.Nodes) != 1 || !slices.ContainsFunc(r.Nodes[0].Unsupported, func(e wire.PluginError) bool {
-		return e.Plugin == "dropreason" && e.Partial && strings.Contains(e.Cause, "the node is no target") && e.Hint == "add node/NAME to see them"
-	}) {
-		t.Errorf("without the node as a target: %+v", r.Nodes)
-	}
-	wantNothingLeft(t)
-}
-
-// startEvents starts metrics events for drops and waits until it watches.
-func startEvents(t *testing.T, args ...string) measurement {
-	t.Helper()
-	m := measurement{start(t, append([]string{"metrics", "events", "--collector-namespace", collectorNamespace}, args...)...)}
-	m.waitFor(t, "watching ")
-	time.Sleep(500 * time.Millisecond) // go is on its way
-	return m
-}
-
-// An event is a line of metrics events -o json.
-type event struct {
-	Time                       time.Time
-	Node, Kind, Reason, Detail string
-	Protocol, Direction        string
-	Target                     metrics.Party
-	Source, Destination        *metrics.Side
-	From, To                   netip.AddrPort
-	Suppressed                 uint64
-}
-
-func eventsOf(t *testing.T, text string) []event {
-	t.Helper()
-	var all []event
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		var e event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			t.Fatalf("%v: %s", err, lines.Text())
-		}
-		all = append(all, e)
-	}
-	return all
-}
-
-// TestMetricsDropEvents prints each of a few drops, for people and for programs.
-func TestMetricsDropEvents(t *testing.T) {
-	s := openShop(t, "")
-	client, web := s.client["n1"], s.web["n2"]
-	inPod(t, web, "iptables", "-w", "-A", "INPUT", "-p", "udp", "--dport", "7001", "-j", "DROP")
-	only := []string{"-n", s.namespace, "--kinds", "drop"}
-	people, programs := startEvents(t, only...), startEvents(t, append(only, "-o", "json")...)
-	then := time.Now()
-	s.sendTo(t, client, web.Status.PodIP, 7001, 5)
-	s.sendTo(t, client, web.Status.PodIP, 7006, 4)
-	time.Sleep(time.Second)
-	lines, encoded := people.output(t), programs.output(t)
-	arrow := fmt.Sprintf("%[1]s/client-n1:%%s -> %[1]s/web-n2:%%d  UDP  ", s.namespace)
-	_, from, _ := strings.Cut(lines, "client-n1:")
-	from, _, _ = strings.Cut(from, " ")
-	if got := strings.Count(lines, fmt.Sprintf(arrow, from, 7001)+"NETFILTER_DROP"); got != 5 || !strings.Contains(lines, "(INPUT)") {
-		t.Errorf("%d lines of the rule's drops, want 5:\n%s", got, lines)
-	}
-	if got := strings.Count(lines, "web-n2:7006  UDP  NO_SOCKET"); got != 4 {
-		t.Errorf("%d lines of the closed port, want 4:\n%s", got, lines)
-	}
-	count := map[string]int{}
-	for _, e := range eventsOf(t, encoded) {
-		count[e.Reason]++
-		if e.Kind != "drop" || e.Node != "n2" || e.Protocol != "UDP" || e.Direction != "ingress" || e.Target.Name != web.Name ||
-			e.Source.Party.Name != client.Name || e.Destination.Party.Name != web.Name || e.To.Addr().String() != web.Status.PodIP ||
-			e.Time.Before(then.Add(-time.Second)) || e.Time.After(time.Now()) {
-			t.Errorf("event %+v", e)
-		}
-	}
-	if count["NETFILTER_DROP"] != 5 || count["NO_SOCKET"] != 4 || len(count) != 2 {
-		t.Errorf("events by reason: %v:\n%s", count, encoded)
-	}
-	wantNothingLeft(t)
-}
-
-// TestMetricsEventsSuppressed drops more than --rate allows: what is printed and
-// what is suppressed are all of it.
-func TestMetricsEventsSuppressed(t *testing.T) {
-	s := openShop(t, "")
-	client, web := s.client["n1"], s.web["n2"]
-	inPod(t, web, "iptables", "-w", "-A", "INPUT", "-p", "udp", "--dport", "7001", "-j", "DROP")
-	m := startEvents(t, "pod/web-n2", "-n", s.namespace, "--plugins", "dropreason", "--rate", "10", "-o", "json")
-	then := time.Now()
-	s.sendTo(t, client, web.Status.PodIP, 7001, 2000) // in 2 s
-	took := time.Since(then)
-	time.Sleep(500 * time.Millisecond)
-	text := m.output(t)
-	var printed, suppressed uint64
-	for _, e := range eventsOf(t, text) {
-		if e.Suppressed > 0 {
-			suppressed += e.Suppressed
-		} else {
-			printed++
-		}
-	}
-	// A bucket for each CPU, full at first, and what the seconds add to it.
-	most := uint64(10 * (took.Seconds() + 2))
-	if printed+suppressed != 2000 || printed == 0 || printed > most {
-		t.Errorf("%d events and %d suppressed, want 2000 together and %d events at most:\n%s", printed, suppressed, most, text)
-	}
-	if said := m.stderr.String(); strings.Contains(said, "error") {
-		t.Errorf("stderr: %s", said)
 	}
 	wantNothingLeft(t)
 }
