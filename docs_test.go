@@ -15,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
+	commands "github.com/kubectl-retina/kubectl-retina/internal/cli/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics/expect"
 )
@@ -34,6 +35,7 @@ func TestReportIsDocumented(t *testing.T) {
 	page := readPage(t, "metrics.md")
 	types := map[string]reflect.Type{}
 	collect(reflect.TypeFor[metrics.Report](), types)
+	collect(reflect.TypeFor[commands.Event](), types)
 	if len(types) < 15 {
 		t.Fatalf("only %d types were found", len(types))
 	}
@@ -126,8 +128,9 @@ func TestManifestsAreObjects(t *testing.T) {
 			}
 		}
 	}
-	if len(found) != len(kinds) {
-		t.Errorf("objects %q, want one of each of %d kinds", found, len(kinds))
+	slices.Sort(found)
+	if len(slices.Compact(found)) != len(kinds) {
+		t.Errorf("objects %q, want some of each of %d kinds", found, len(kinds))
 	}
 }
 

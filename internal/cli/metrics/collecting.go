@@ -149,6 +149,7 @@ func (n *nodeState) idle() bool {
 	if len(n.wanted) > 0 {
 		return false
 	}
+	clear(n.gone) // there is nobody left who could tell of them
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n.looping = false

@@ -26,7 +26,7 @@ connection reset or not established, a segment sent again, a name that could not
 be resolved.
 
 Targets are named as for metrics snapshot. Each node sends so many events a second
-at most; how many more there were is told.`
+at most; how many more there were is told. Only the plugins run that the kinds need.`
 
 const eventsExample = `  # what goes wrong in a namespace, until Ctrl-C
   kubectl retina metrics events -n shop
