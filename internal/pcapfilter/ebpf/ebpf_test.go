@@ -60,9 +60,10 @@ func wrap(t *testing.T, p pcapfilter.Program) asm.Instructions {
 	)
 }
 
-// programTypes see packets with their Ethernet header, and without it. The kernel
+// programTypes see packets with their Ethernet header, and without it, and their bytes
+// in a test run too (those of cgroups do not on older kernels). The kernel
 // wants frames with one for both.
-var programTypes = map[pcapfilter.LinkType]ebpf.ProgramType{pcapfilter.Ethernet: ebpf.SchedCLS, pcapfilter.Raw: ebpf.CGroupSKB}
+var programTypes = map[pcapfilter.LinkType]ebpf.ProgramType{pcapfilter.Ethernet: ebpf.SchedCLS, pcapfilter.Raw: ebpf.LWTIn}
 
 func load(t *testing.T, expr string, link pcapfilter.LinkType, p pcapfilter.Program) *ebpf.Program {
 	t.Helper()
