@@ -44,10 +44,8 @@ type kernel struct {
 	release
 	version string // as uname -r
 	dir     string // its files
+	image   string // the one to boot
 }
-
-// image is the kernel to boot.
-func (k kernel) image() string { return filepath.Join(k.dir, "boot", "vmlinuz-"+k.version) }
 
 // fetch returns the kernel of a release, from the cache unless it is not there or
 // fresh is set. Nothing is installed.
@@ -76,16 +74,26 @@ func fetch(ctx context.Context, r release, cache string, fresh bool) (kernel, er
 	return cached(r, dir)
 }
 
-// cached looks for an unpacked kernel.
+// cached looks for an unpacked kernel: in /boot, or since Linux 7 with its modules.
 func cached(r release, dir string) (kernel, error) {
-	found, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
-	if err != nil {
-		return kernel{}, err
+	var found []kernel
+	for _, place := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
+		images, err := filepath.Glob(filepath.Join(dir, place))
+		if err != nil {
+			return kernel{}, err
+		}
+		for _, image := range images {
+			version, ok := strings.CutPrefix(filepath.Base(image), "vmlinuz-")
+			if !ok {
+				version = filepath.Base(filepath.Dir(image))
+			}
+			found = append(found, kernel{release: r, version: version, dir: dir, image: image})
+		}
 	}
 	if len(found) != 1 {
 		return kernel{}, fmt.Errorf("%d kernels in %s, want one", len(found), dir)
 	}
-	return kernel{release: r, dir: dir, version: strings.TrimPrefix(filepath.Base(found[0]), "vmlinuz-")}, nil
+	return found[0], nil
 }
 
 // download gets the kernel's packages by an apt of its own, which knows nothing of

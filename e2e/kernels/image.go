@@ -61,9 +61,6 @@ func build(ctx context.Context, only *regexp.Regexp, dir string) (*built, error)
 		}
 		b.suites = append(b.suites, s)
 	}
-	if len(b.suites) == 0 {
-		return nil, fmt.Errorf("no tested package is like %q", only)
-	}
 	for name, source := range map[string]string{"init": "./e2e/kernels/guest", "retina-collector": "./cmd/retina-collector"} {
 		if _, err := run(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), source); err != nil {
 			return nil, err

@@ -179,3 +179,32 @@ func TestModulesWithoutInformation(t *testing.T) {
 		t.Errorf("a broken module: %v", err)
 	}
 }
+
+func TestCachedKernels(t *testing.T) {
+	for name, test := range map[string]struct {
+		files   []string
+		version string // "": none, or no telling which
+	}{
+		"in /boot":         {[]string{"boot/vmlinuz-6.1.0-1", "boot/config-6.1.0-1"}, "6.1.0-1"},
+		"with its modules": {[]string{"usr/lib/modules/7.3.4/vmlinuz", "usr/lib/modules/7.3.4/kernel/x.ko"}, "7.3.4"},
+		"none":             {[]string{"boot/config-6.1.0-1"}, ""},
+		"two":              {[]string{"boot/vmlinuz-1", "boot/vmlinuz-2"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range test.files {
+				at := filepath.Join(dir, file)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			k, err := cached(release{}, dir)
+			if k.version != test.version || (err == nil) != (test.version != "") {
+				t.Errorf("%+v, %v", k, err)
+			}
+			if err == nil && k.image != filepath.Join(dir, test.files[0]) {
+				t.Errorf("image %s", k.image)
+			}
+		})
+	}
+}

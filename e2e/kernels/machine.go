@@ -36,7 +36,7 @@ func boot(ctx context.Context, k kernel, image, console, mark string, each func(
 	// it sleeps: tests that wait see no difference between a busy host and an idle one.
 	cmd := exec.CommandContext(ctx, "nice", "-n", "19", path,
 		"-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm", "-smp", "1,maxcpus=2", "-m", fmt.Sprint(memory), "-display", "none", "-nodefaults", "-no-reboot",
-		"-serial", "file:"+console, "-serial", "stdio", "-kernel", k.image(), "-initrd", image,
+		"-serial", "file:"+console, "-serial", "stdio", "-kernel", k.image, "-initrd", image,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off rcupdate.rcu_expedited=1")
 	says, err := cmd.StdoutPipe()
 	if err != nil {

@@ -45,6 +45,9 @@ func main() {
 	}
 }
 
+// noSuite instead of a regexp runs no tests.
+const noSuite = "none"
+
 // options are the flags.
 type options struct {
 	kernels     []release
@@ -87,7 +90,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("kernels", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	chosen := flags.String("kernel", strings.Join(names, ","), "run on the kernels of these `releases`")
-	flags.StringVar(&o.suite, "suite", "", "run the tests of packages that match this `regexp` only, and do not ask the collector")
+	flags.StringVar(&o.suite, "suite", "", "run the tests of packages that match this `regexp` only, and do not ask the collector; "+noSuite+" does the opposite")
 	flags.StringVar(&o.run, "run", "", "run tests that match this `regexp` only")
 	flags.StringVar(&o.update, "update", "", "write the table between the markers of this `file`")
 	flags.BoolVar(&o.fresh, "fresh", false, "get the newest kernels, instead of those that are there")
@@ -122,19 +125,24 @@ func (o options) testAll(ctx context.Context, kernels []kernel, logs string, std
 		return err
 	}
 	defer os.RemoveAll(dir)
-	only, err := regexp.Compile(o.suite)
-	if err != nil {
-		return err
+	only := regexp.MustCompile("^$")
+	if o.suite != noSuite {
+		if only, err = regexp.Compile(o.suite); err != nil {
+			return err
+		}
 	}
 	b, err := build(ctx, only, dir)
 	if err != nil {
 		return err
 	}
+	if len(b.suites) == 0 && o.suite != noSuite {
+		return fmt.Errorf("no tested package is like %q", o.suite)
+	}
 	p := plan.Plan{}
 	for _, s := range b.suites {
 		p.Suites = append(p.Suites, plan.Suite{Name: s.name, Run: o.run, Limit: suiteLimit})
 	}
-	if o.suite == "" {
+	if o.suite == "" || o.suite == noSuite {
 		p.Probes = probes(catalogue)
 	}
 	var outcomes []*outcome
@@ -154,7 +162,7 @@ func (o options) testAll(ctx context.Context, kernels []kernel, logs string, std
 			wrong = append(wrong, fmt.Errorf("Linux %s: %s", k.version, problem))
 		}
 	}
-	if o.suite != "" || o.run != "" {
+	if o.run != "" || o.suite != "" && o.suite != noSuite {
 		return errors.Join(wrong...)
 	}
 	table := render(outcomes, p.Probes)
