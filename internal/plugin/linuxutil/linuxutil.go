@@ -6,7 +6,7 @@
 // counters (as `ethtool -S` does).
 //
 // Everything is opened once for a namespace and read again for each sample. Counters
-// count from go; those of a pod that began after go from the pod's beginning, all
+// count from go; those of a pod that began after go from the pod's beginning, once, all
 // others that come later from when they are attached.
 package linuxutil
 
@@ -43,8 +43,7 @@ const (
 type Plugin struct {
 	procfs  string
 	spaces  []*space
-	began   time.Duration // since boot; of Start
-	started bool
+	memory  *netnsage.Memory // since Start
 	buf     []byte
 	credit  time.Duration // for counting sockets by state
 	paid    time.Time     // when credit was last raised
@@ -74,7 +73,7 @@ func (p *Plugin) Attach(added []scope.Interface) error {
 		}
 		errs = append(errs, s.add(i))
 	}
-	if p.started {
+	if p.memory != nil {
 		errs = append(errs, p.join(fresh))
 	}
 	return errors.Join(errs...)
@@ -115,11 +114,26 @@ func (p *Plugin) join(fresh []*space) error {
 	for _, s := range fresh {
 		inos = append(inos, s.ino)
 	}
-	born, err := netnsage.BornAfter(p.procfs, p.began, inos)
+	born, err := p.memory.New(inos)
 	errs := []error{err}
 	for _, s := range fresh {
 		if !born[s.ino] {
-			errs = append(errs, p.baseline(s))
+			errs = append(errs, p.settle(s.ino), p.baseline(s))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settle makes targets that leave a namespace count to now: one that comes counts from
+// now on.
+func (p *Plugin) settle(ino uint64) error {
+	var errs []error
+	for _, s := range p.spaces {
+		if s.ino == ino && s.leaving && !s.over {
+			var err error
+			p.buf, err = s.readAll(p.buf)
+			errs = append(errs, err)
+			s.over = true
 		}
 	}
 	return errors.Join(errs...)
@@ -134,11 +148,11 @@ func (p *Plugin) baseline(s *space) error {
 
 // Start begins counting.
 func (p *Plugin) Start() error {
-	var err error
-	if p.began, err = netnsage.Now(); err != nil {
+	memory, err := netnsage.Remember(p.procfs)
+	if err != nil {
 		return err
 	}
-	p.started = true
+	p.memory = memory
 	var errs []error
 	for _, s := range p.spaces {
 		errs = append(errs, p.baseline(s))
@@ -155,11 +169,14 @@ func (p *Plugin) Detach(targets []uint32) {
 
 // Sample appends the numbers that have changed.
 func (p *Plugin) Sample(into *wire.Sample) error {
-	if !p.started {
+	if p.memory == nil {
 		return nil
 	}
 	var errs []error
 	for _, s := range p.spaces {
+		if s.over {
+			continue
+		}
 		var err error
 		p.buf, err = s.readAll(p.buf)
 		errs = append(errs, err)

@@ -223,6 +223,39 @@ func TestTargetsThatComeLater(t *testing.T) {
 	}
 }
 
+// A young pod that is no target any more and then one again, under another ID, counts
+// everything once.
+func TestTargetThatComesBack(t *testing.T) {
+	for _, between := range []bool{false, true} {
+		w := newWorld(t)
+		time.Sleep(20 * time.Millisecond) // the age of a process is known to 10 ms
+		vethtest.Must(t, w.plugin.Start())
+		time.Sleep(20 * time.Millisecond)
+		pod := vethtest.NewPod(t)
+		out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
+		send := func(n int) {
+			for range n {
+				_, err := out.Write([]byte("x"))
+				vethtest.Must(t, err)
+			}
+		}
+		w.add(t, podTarget(1, pod))
+		send(10)
+		w.plugin.Detach([]uint32{1})
+		vethtest.Must(t, w.scope.Remove([]uint32{1}))
+		if between {
+			w.sample(t)
+		}
+		w.add(t, podTarget(2, pod))
+		send(3)
+		w.sample(t)
+		first, second := w.known[1]["udp/OutDatagrams"].Value, w.known[2]["udp/OutDatagrams"].Value
+		if first != 10 || second != 3 {
+			t.Errorf("sample between: %v: %d datagrams and then %d, want 10 and 3", between, first, second)
+		}
+	}
+}
+
 func TestPodThatEnds(t *testing.T) {
 	pod := vethtest.NewPod(t)
 	w := newWorld(t)

@@ -36,6 +36,7 @@ type space struct {
 	node    bool
 	ino     uint64
 	leaving bool                // the target is gone: the next sample is its last
+	over    bool                // another target counts it already
 	files   map[string]*os.File // those that there are
 	links   *linkstats.Reader
 	ifnames map[int]string // that are measured, by ifindex

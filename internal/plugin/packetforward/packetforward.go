@@ -13,13 +13,12 @@
 // The kernel counts since the interface was made, we count since go: what an
 // interface has by then is subtracted. An interface that is attached later counts
 // from that moment, unless it belongs to a pod that began after go: this one counts
-// from its first packet.
+// from its first packet, once, also when it is a target more than once.
 package packetforward
 
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetforward/linkstats"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetforward/netnsage"
@@ -32,10 +31,9 @@ const Name = "packetforward"
 
 // A Plugin counts from Start to Close. It is for one goroutine.
 type Plugin struct {
-	procfs  string
-	spaces  map[uint64]*space // by netns inode
-	began   time.Duration     // since boot; of Start
-	started bool
+	procfs string
+	spaces map[uint64]*space // by netns inode
+	memory *netnsage.Memory  // since Start
 }
 
 // space is one network namespace with the interfaces in it that are counted.
@@ -49,6 +47,7 @@ type counted struct {
 	id, target uint32
 	ifindex    int
 	leaving    bool // its target is gone: the next sample is its last
+	over       bool // another target counts it already
 	last       numbers
 	total      numbers // since go
 	sent       numbers // as of the last sample
@@ -84,7 +83,7 @@ func (p *Plugin) Attach(added []scope.Interface) error {
 		in.interfaces = append(in.interfaces, c)
 		fresh[i.Netns.Ino] = append(fresh[i.Netns.Ino], c)
 	}
-	if p.started {
+	if p.memory != nil {
 		errs = append(errs, p.join(fresh))
 	}
 	return errors.Join(errs...)
@@ -96,23 +95,30 @@ func (p *Plugin) join(fresh map[uint64][]*counted) error {
 	for ino := range fresh {
 		inos = append(inos, ino)
 	}
-	born, err := netnsage.BornAfter(p.procfs, p.began, inos)
+	born, err := p.memory.New(inos)
 	errs := []error{err}
 	for ino, interfaces := range fresh {
 		if !born[ino] {
-			errs = append(errs, baseline(p.spaces[ino].reader, interfaces))
+			errs = append(errs, p.spaces[ino].baseline(interfaces))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// baseline makes interfaces count from now.
-func baseline(reader *linkstats.Reader, interfaces []*counted) error {
-	all, err := reader.Read()
+// baseline makes interfaces count from now, and those of targets that leave count to
+// now: they may be the same ones, of a pod that is a target again.
+func (s *space) baseline(fresh []*counted) error {
+	all, err := s.reader.Read()
 	if err != nil {
 		return err
 	}
-	for _, c := range interfaces {
+	for _, c := range s.interfaces {
+		if stats, ok := all[c.ifindex]; ok && c.leaving {
+			c.count(numbersOf(&stats))
+			c.over = true
+		}
+	}
+	for _, c := range fresh {
 		if stats, ok := all[c.ifindex]; ok {
 			c.last = numbersOf(&stats)
 		}
@@ -122,13 +128,13 @@ func baseline(reader *linkstats.Reader, interfaces []*counted) error {
 
 // Start begins counting.
 func (p *Plugin) Start() error {
-	var err error
-	if p.began, err = netnsage.Now(); err != nil {
+	memory, err := netnsage.Remember(p.procfs)
+	if err != nil {
 		return err
 	}
-	p.started = true
+	p.memory = memory
 	for _, in := range p.spaces {
-		if err := baseline(in.reader, in.interfaces); err != nil {
+		if err := in.baseline(in.interfaces); err != nil {
 			return err
 		}
 	}
@@ -151,7 +157,7 @@ func (p *Plugin) Detach(targets []uint32) {
 // Sample appends the interfaces whose numbers have changed. One that has vanished
 // keeps its last ones.
 func (p *Plugin) Sample(into *wire.Sample) error {
-	if !p.started {
+	if p.memory == nil {
 		return nil
 	}
 	var errs []error
@@ -162,7 +168,7 @@ func (p *Plugin) Sample(into *wire.Sample) error {
 		}
 		stay := in.interfaces[:0]
 		for _, c := range in.interfaces {
-			if stats, ok := all[c.ifindex]; ok {
+			if stats, ok := all[c.ifindex]; ok && !c.over {
 				c.count(numbersOf(&stats))
 			}
 			if c.total != c.sent {

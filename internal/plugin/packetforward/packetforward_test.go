@@ -155,6 +155,40 @@ func TestTargetsThatComeLater(t *testing.T) {
 	}
 }
 
+// A young pod that is no target any more and then one again, under another ID, counts
+// each packet once, whether a sample comes between or not.
+func TestTargetThatComesBack(t *testing.T) {
+	for _, between := range []bool{false, true} {
+		w := newWorld(t)
+		time.Sleep(20 * time.Millisecond) // the age of a process is known to 10 ms
+		vethtest.Must(t, w.plugin.Start())
+		time.Sleep(20 * time.Millisecond)
+		pod := vethtest.NewPod(t)
+		quiet(t, pod)
+		out := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
+		first := w.add(t, 1, pod)[0].ID
+		send(t, out, 1000, 58)
+		w.plugin.Detach([]uint32{1})
+		vethtest.Must(t, w.scope.Remove([]uint32{1}))
+		counted := map[uint32]uint64{}
+		sample := func() {
+			for _, s := range w.sample(t) {
+				counted[s.Interface] = s.PacketsOut
+			}
+		}
+		if between {
+			sample()
+		}
+		second := w.add(t, 2, pod)[0].ID
+		send(t, out, 3, 58)
+		sample()
+		// Its kernel has said something of its own, too, before it was made quiet.
+		if counted[first] < 1000 || counted[first] > 1050 || counted[second] != 3 {
+			t.Errorf("sample between: %v: %d packets and then %d, want 1000 and a few, and then 3", between, counted[first], counted[second])
+		}
+	}
+}
+
 func TestPodThatEnds(t *testing.T) {
 	pod := vethtest.NewPod(t)
 	quiet(t, pod)

@@ -33,19 +33,19 @@ func Now() (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// BornAfter returns which of the namespaces, given by inode number, have only
-// processes that began after the moment, and at least one. procfs is "/proc". A
-// moment is exact to 10 ms; what began within them counts as older.
-func BornAfter(procfs string, moment time.Duration, inos []uint64) (map[uint64]bool, error) {
-	wanted := make(map[string]uint64, len(inos))
-	for _, ino := range inos {
+// BornAfter returns which of the namespaces, given by inode number with a moment for
+// each, have only processes that began after their moment, and at least one. procfs is
+// "/proc". A moment is exact to 10 ms; what began within them counts as older.
+func BornAfter(procfs string, moments map[uint64]time.Duration) (map[uint64]bool, error) {
+	wanted := make(map[string]uint64, len(moments))
+	for ino := range moments {
 		wanted[fmt.Sprintf("net:[%d]", ino)] = ino
 	}
 	entries, err := os.ReadDir(procfs)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	oldest := make(map[uint64]time.Duration, len(inos))
+	oldest := make(map[uint64]time.Duration, len(moments))
 	for _, entry := range entries {
 		if _, err := strconv.Atoi(entry.Name()); err != nil {
 			continue
@@ -66,9 +66,40 @@ func BornAfter(procfs string, moment time.Duration, inos []uint64) (map[uint64]b
 	}
 	born := make(map[uint64]bool, len(oldest))
 	for ino, began := range oldest {
-		born[ino] = began > moment
+		born[ino] = began > moments[ino]
 	}
 	return born, nil
+}
+
+// A Memory remembers since when namespaces are counted, so that what is counted from
+// its beginning is not counted so twice. The kernel uses inode numbers again, the
+// lowest ones first, so there are never many.
+type Memory struct {
+	procfs  string
+	began   time.Duration            // before that, nothing counts
+	counted map[uint64]time.Duration // since boot, by inode
+}
+
+// Remember returns a Memory of nothing. What is there already is no new namespace.
+func Remember(procfs string) (*Memory, error) {
+	now, err := Now()
+	return &Memory{procfs: procfs, began: now, counted: make(map[uint64]time.Duration)}, err
+}
+
+// New returns which of the namespaces began after the Memory and were not in any
+// earlier call: a number that was belongs to a new one only if all of its processes
+// began after that call.
+func (m *Memory) New(inos []uint64) (map[uint64]bool, error) {
+	now, err := Now()
+	if err != nil {
+		return nil, err
+	}
+	moments := make(map[uint64]time.Duration, len(inos))
+	for _, ino := range inos {
+		moments[ino] = max(m.began, m.counted[ino])
+		m.counted[ino] = now
+	}
+	return BornAfter(m.procfs, moments)
 }
 
 func startTime(processDir string) (time.Duration, bool) {

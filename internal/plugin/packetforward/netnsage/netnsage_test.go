@@ -62,10 +62,47 @@ func TestBornAfter(t *testing.T) {
 	process(6, 13, 999) // nobody has asked
 	must(t, os.Mkdir(filepath.Join(procfs, "7"), 0o755))
 	must(t, os.Mkdir(filepath.Join(procfs, "self"), 0o755))
-	got, err := BornAfter(procfs, time.Second, []uint64{10, 11, 12, 14})
+	process(8, 15, 300)
+	got, err := BornAfter(procfs, map[uint64]time.Duration{10: time.Second, 11: time.Second, 12: time.Second, 14: time.Second, 15: 3 * time.Second})
 	must(t, err)
-	if want := map[uint64]bool{10: false, 11: true, 12: false}; !maps.Equal(got, want) {
+	if want := map[uint64]bool{10: false, 11: true, 12: false, 15: false}; !maps.Equal(got, want) {
 		t.Errorf("born after: %v, want %v", got, want)
+	}
+}
+
+// A namespace is new once; its number is, when all of its processes are.
+func TestMemory(t *testing.T) {
+	procfs := t.TempDir()
+	stat := func(began time.Duration) {
+		t.Helper()
+		dir := filepath.Join(procfs, "1")
+		must(t, os.RemoveAll(dir))
+		must(t, os.MkdirAll(filepath.Join(dir, "ns"), 0o755))
+		must(t, os.Symlink("net:[10]", filepath.Join(dir, "ns/net")))
+		text := fmt.Sprintf("1 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %d 0", began/tick)
+		must(t, os.WriteFile(filepath.Join(dir, "stat"), []byte(text), 0o600))
+	}
+	m, err := Remember(procfs)
+	must(t, err)
+	m.began -= time.Hour
+	for _, step := range []struct {
+		name string
+		new  bool
+		from time.Duration // now, the process began
+	}{
+		{"younger", true, -time.Second},
+		{"once more", false, -time.Second},
+		{"the number is used again", true, time.Second},
+		{"older", false, -2 * time.Hour},
+	} {
+		now, err := Now()
+		must(t, err)
+		stat(now + step.from)
+		got, err := m.New([]uint64{10})
+		must(t, err)
+		if got[10] != step.new {
+			t.Errorf("%s: new %v, want %v", step.name, got[10], step.new)
+		}
 	}
 }
 
