@@ -31,25 +31,6 @@ type Programs struct {
 	Ingress, Egress, Socket *ebpf.Program
 }
 
-// Attach attaches programs to an interface in ns: by TCX (Linux 6.6), or where the
-// kernel has none to a packet socket. force is "", or the name of the only way to
-// try. It returns the name of the way. Closing the Closer detaches; the kernel does
-// so too when the process dies.
-//
-// A clsact qdisc with filters would do for older kernels too, but it outlives
-// its process, and adding or removing one stops the interface for a moment:
-// what is sent then is dropped (net/sched/sch_api.c, qdisc_graft).
-func Attach(ns *hostns.Netns, i hostns.Interface, programs Programs, force string) (string, io.Closer, error) {
-	if force != Socket {
-		c, err := AttachTCX(ns, i, programs)
-		if err == nil || force == TCX || !errors.Is(err, ebpf.ErrNotSupported) {
-			return TCX, c, err
-		}
-	}
-	c, err := AttachSocket(ns, i, programs.Socket)
-	return Socket, c, err
-}
-
 // closers are closed in reverse order.
 type closers []io.Closer
 
@@ -94,6 +75,10 @@ func AttachTCX(ns *hostns.Netns, i hostns.Interface, programs Programs) (io.Clos
 // AttachSocket makes the program the filter of a packet socket (packet(7)), as
 // tcpdump has one, which takes no packet for the socket itself. It sees what the
 // interface receives before traffic control does, and what it sends after that.
+//
+// A clsact qdisc with filters would do for kernels without TCX too, but it outlives
+// its process, and adding or removing one stops the interface for a moment: what is
+// sent then is dropped (net/sched/sch_api.c, qdisc_graft).
 func AttachSocket(ns *hostns.Netns, i hostns.Interface, program *ebpf.Program) (io.Closer, error) {
 	socket, err := openSocket(ns)
 	if err == nil {

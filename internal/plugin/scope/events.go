@@ -53,6 +53,7 @@ type events struct {
 	suppressed uint64 // here, not in the kernel
 	second     int64  // of the events counted in emitted
 	emitted    uint32
+	err        error // that has ended the reading
 	reading    sync.WaitGroup
 }
 
@@ -78,7 +79,7 @@ func newEvents(maps bpf.ScopeMaps, perSecond uint32) (*events, error) {
 	if e.reader, err = ringbuf.NewReader(maps.ScopeEvents); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
-	e.reading.Go(e.read)
+	e.reading.Go(func() { e.read(e.reader.Read) })
 	return e, nil
 }
 
@@ -111,7 +112,8 @@ func (e *events) wallNS(monotonicNS uint64) int64 {
 }
 
 // TakeEvents returns what has been reported since the last call, and how many
-// events there were too many since the beginning.
+// events there were too many since the beginning. When the kernel's events cannot be
+// read any more, it says so each time.
 func (s *Scope) TakeEvents() (wire.Events, error) {
 	e := s.events
 	var limits []bpf.ScopeScopeLimit
@@ -120,6 +122,9 @@ func (s *Scope) TakeEvents() (wire.Events, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.err != nil {
+		return wire.Events{}, e.err
+	}
 	taken := wire.Events{Events: e.pending, Suppressed: e.suppressed}
 	e.pending = nil
 	for _, l := range limits {
@@ -142,20 +147,25 @@ func (e *events) add(event wire.Event) {
 	e.pending = append(e.pending, event)
 }
 
-// read reads the ring until it is closed.
-func (e *events) read() {
+// read takes what next returns until the ring is closed, or does not work any more:
+// asking again would not help.
+func (e *events) read(next func() (ringbuf.Record, error)) {
 	for {
-		record, err := e.reader.Read()
+		record, err := next()
 		if errors.Is(err, os.ErrClosed) {
 			return
 		}
-		if err != nil {
-			continue
-		}
 		var raw bpf.ScopeScopeEvent
-		if _, err := binary.Decode(record.RawSample, binary.NativeEndian, &raw); err == nil {
-			e.add(e.event(&raw))
+		if err == nil {
+			_, err = binary.Decode(record.RawSample, binary.NativeEndian, &raw)
 		}
+		if err != nil {
+			e.mu.Lock()
+			e.err = fmt.Errorf("read events: %w", err)
+			e.mu.Unlock()
+			return
+		}
+		e.add(e.event(&raw))
 	}
 }
 

@@ -181,13 +181,14 @@ func (s *Scope) add(t wire.Target, netns *hostns.Netns) ([]Interface, *wire.Targ
 	if err == nil && len(interfaces) == 0 {
 		err = errors.New("no interface is up")
 	}
+	target := Target{ID: t.ID, Name: t.Name, Node: t.Node, Addrs: t.Addrs, Netns: netns}
 	if err == nil {
-		err = s.tell(t, netns)
+		err = s.tell(target)
 	}
 	if err != nil {
 		return nil, &wire.TargetError{Cause: fmt.Sprintf("%s: %s", t.Name, err), Hint: hint.Of(err)}
 	}
-	s.targets = append(s.targets, Target{ID: t.ID, Name: t.Name, Node: t.Node, Addrs: t.Addrs, Netns: netns})
+	s.targets = append(s.targets, target)
 	added := make([]Interface, len(interfaces))
 	for n, i := range interfaces {
 		added[n] = Interface{ID: s.lastID, Target: t.ID, Node: t.Node, Netns: netns, Interface: i}
@@ -197,14 +198,19 @@ func (s *Scope) add(t wire.Target, netns *hostns.Netns) ([]Interface, *wire.Targ
 	return added, nil
 }
 
-// tell writes a target into the programs' maps.
-func (s *Scope) tell(t wire.Target, netns *hostns.Netns) error {
+// tell writes a target into the programs' maps, all of it or nothing.
+func (s *Scope) tell(t Target) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.untell(t))
+		}
+	}()
 	for _, addr := range t.Addrs {
 		if err := s.maps.ScopeAddresses.Put(Address(addr), t.ID); err != nil {
 			return fmt.Errorf("note address %s: %w", addr, err)
 		}
 	}
-	if err := s.maps.ScopeNetns.Put(uint32(netns.Ino), t.ID); err != nil {
+	if err := s.maps.ScopeNetns.Put(uint32(t.Netns.Ino), t.ID); err != nil {
 		return fmt.Errorf("note netns: %w", err)
 	}
 	return nil
