@@ -8,6 +8,7 @@
 // config says which of them there are. Kernel structures are read by CO-RE.
 #include "packet.bpf.h"
 #include "tables.bpf.h"
+#include "../include/twin.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -129,7 +130,7 @@ static __always_inline bool is_multicast(struct drop_key *key)
 	return key->family == FAMILY_V4 && (key->destination[12] & 0xf0) == 0xe0;
 }
 
-static __always_inline int handle(__u64 *ctx)
+static __always_inline void handle(__u64 *ctx)
 {
 	struct drop_key key = {};
 	struct packet p = {};
@@ -140,9 +141,9 @@ static __always_inline int handle(__u64 *ctx)
 	else if (is_in(ctx[1], &config.hooks[0])) // it frees nothing but what it drops
 		key.reason = config.netfilter;
 	if (key.reason == config.not_dropped || key.reason == config.consumed || key.reason == config.queue_purge)
-		return 0;
+		return;
 	if (key.reason == config.other_host || is_purge(key.reason, ctx[1]) || is_used(key.reason, ctx[1]) || !scope_is_running())
-		return 0;
+		return;
 	p.skb = (void *)ctx[0];
 	if (config.arguments >= 4)
 		p.rx_sk = (void *)ctx[3];
@@ -151,25 +152,16 @@ static __always_inline int handle(__u64 *ctx)
 	read_tuple(&p, &key);
 	// Multicast that nobody here listens to, as every host gets it.
 	if (key.reason == config.not_specified && is_multicast(&key))
-		return 0;
+		return;
 	if (!attribute(&p, &key))
-		return 0;
+		return;
 	key.location = ctx[1];
 	if (key.reason == config.netfilter)
 		read_callers(ctx, &key);
 	count(&key, p.bytes);
 	report(&key);
-	return 0;
 }
 
-SEC("tp_btf/kfree_skb")
-int dropreason_btf(__u64 *ctx)
-{
-	return handle(ctx);
-}
-
-SEC("raw_tp/kfree_skb")
-int dropreason_raw(__u64 *ctx)
-{
-	return handle(ctx);
-}
+// Of the two only one is attached, with its twin.
+WITH_TWIN("tp_btf/kfree_skb", dropreason_btf, 0, handle)
+WITH_TWIN("raw_tp/kfree_skb", dropreason_raw, 0, handle)

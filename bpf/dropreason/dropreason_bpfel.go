@@ -99,30 +99,40 @@ type DropreasonScopeLimit struct {
 	PerSecond  uint64
 }
 
+type DropreasonTwin struct {
+	_       structs.HostLayout
+	Busy    uint32
+	Pad     uint32
+	StoodIn uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	DropreasonMapDropsEven        = "drops_even"
-	DropreasonMapDropsOdd         = "drops_odd"
-	DropreasonMapFlips            = "flips"
-	DropreasonMapLost             = "lost"
-	DropreasonMapOverflow         = "overflow"
-	DropreasonMapScopeAddresses   = "scope_addresses"
-	DropreasonMapScopeEvents      = "scope_events"
-	DropreasonMapScopeLimits      = "scope_limits"
-	DropreasonMapScopeNetns       = "scope_netns"
-	DropreasonMapScopeRunning     = "scope_running"
-	DropreasonProgDropreasonBtf   = "dropreason_btf"
-	DropreasonProgDropreasonRaw   = "dropreason_raw"
-	DropreasonVarConfig           = "config"
-	DropreasonVarDirectionType    = "direction_type"
-	DropreasonVarDropCountType    = "drop_count_type"
-	DropreasonVarDropKeyType      = "drop_key_type"
-	DropreasonVarDropLostType     = "drop_lost_type"
-	DropreasonVarPlaceType        = "place_type"
-	DropreasonVarScopeAddressType = "scope_address_type"
-	DropreasonVarScopeEventType   = "scope_event_type"
+	DropreasonMapDropsEven          = "drops_even"
+	DropreasonMapDropsOdd           = "drops_odd"
+	DropreasonMapFlips              = "flips"
+	DropreasonMapLost               = "lost"
+	DropreasonMapOverflow           = "overflow"
+	DropreasonMapScopeAddresses     = "scope_addresses"
+	DropreasonMapScopeEvents        = "scope_events"
+	DropreasonMapScopeLimits        = "scope_limits"
+	DropreasonMapScopeNetns         = "scope_netns"
+	DropreasonMapScopeRunning       = "scope_running"
+	DropreasonMapTwins              = "twins"
+	DropreasonProgDropreasonBtf     = "dropreason_btf"
+	DropreasonProgDropreasonBtfTwin = "dropreason_btf_twin"
+	DropreasonProgDropreasonRaw     = "dropreason_raw"
+	DropreasonProgDropreasonRawTwin = "dropreason_raw_twin"
+	DropreasonVarConfig             = "config"
+	DropreasonVarDirectionType      = "direction_type"
+	DropreasonVarDropCountType      = "drop_count_type"
+	DropreasonVarDropKeyType        = "drop_key_type"
+	DropreasonVarDropLostType       = "drop_lost_type"
+	DropreasonVarPlaceType          = "place_type"
+	DropreasonVarScopeAddressType   = "scope_address_type"
+	DropreasonVarScopeEventType     = "scope_event_type"
 )
 
 // LoadDropreason returns the embedded CollectionSpec for Dropreason.
@@ -167,8 +177,10 @@ type DropreasonSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DropreasonProgramSpecs struct {
-	DropreasonBtf *ebpf.ProgramSpec `ebpf:"dropreason_btf"`
-	DropreasonRaw *ebpf.ProgramSpec `ebpf:"dropreason_raw"`
+	DropreasonBtf     *ebpf.ProgramSpec `ebpf:"dropreason_btf"`
+	DropreasonBtfTwin *ebpf.ProgramSpec `ebpf:"dropreason_btf_twin"`
+	DropreasonRaw     *ebpf.ProgramSpec `ebpf:"dropreason_raw"`
+	DropreasonRawTwin *ebpf.ProgramSpec `ebpf:"dropreason_raw_twin"`
 }
 
 // DropreasonMapSpecs contains maps before they are loaded into the kernel.
@@ -185,6 +197,7 @@ type DropreasonMapSpecs struct {
 	ScopeLimits    *ebpf.MapSpec `ebpf:"scope_limits"`
 	ScopeNetns     *ebpf.MapSpec `ebpf:"scope_netns"`
 	ScopeRunning   *ebpf.MapSpec `ebpf:"scope_running"`
+	Twins          *ebpf.MapSpec `ebpf:"twins"`
 }
 
 // DropreasonVariableSpecs contains global variables before they are loaded into the kernel.
@@ -231,6 +244,7 @@ type DropreasonMaps struct {
 	ScopeLimits    *ebpf.Map `ebpf:"scope_limits"`
 	ScopeNetns     *ebpf.Map `ebpf:"scope_netns"`
 	ScopeRunning   *ebpf.Map `ebpf:"scope_running"`
+	Twins          *ebpf.Map `ebpf:"twins"`
 }
 
 func (m *DropreasonMaps) Close() error {
@@ -245,6 +259,7 @@ func (m *DropreasonMaps) Close() error {
 		m.ScopeLimits,
 		m.ScopeNetns,
 		m.ScopeRunning,
+		m.Twins,
 	)
 }
 
@@ -266,14 +281,18 @@ type DropreasonVariables struct {
 //
 // It can be passed to LoadDropreasonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DropreasonPrograms struct {
-	DropreasonBtf *ebpf.Program `ebpf:"dropreason_btf"`
-	DropreasonRaw *ebpf.Program `ebpf:"dropreason_raw"`
+	DropreasonBtf     *ebpf.Program `ebpf:"dropreason_btf"`
+	DropreasonBtfTwin *ebpf.Program `ebpf:"dropreason_btf_twin"`
+	DropreasonRaw     *ebpf.Program `ebpf:"dropreason_raw"`
+	DropreasonRawTwin *ebpf.Program `ebpf:"dropreason_raw_twin"`
 }
 
 func (p *DropreasonPrograms) Close() error {
 	return _DropreasonClose(
 		p.DropreasonBtf,
+		p.DropreasonBtfTwin,
 		p.DropreasonRaw,
+		p.DropreasonRawTwin,
 	)
 }
 

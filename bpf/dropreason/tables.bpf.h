@@ -67,14 +67,7 @@ struct {
 	__type(key, struct drop_key);
 	__type(value, struct drop_count);
 	__uint(max_entries, 64); // user space sets it
-} drops_even SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, struct drop_key);
-	__type(value, struct drop_count);
-	__uint(max_entries, 64); // user space sets it
-} drops_odd SEC(".maps");
+} drops_even SEC(".maps"), drops_odd SEC(".maps");
 
 // Drops that found the active table full: a key has target, reason and place only.
 struct {

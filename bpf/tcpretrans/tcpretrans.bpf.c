@@ -9,6 +9,7 @@
 // From 6.17 on the first tracepoint tells of those too, and they count here as well.
 #include <asm-generic/errno.h>
 
+#include "../include/twin.bpf.h"
 #include "../packetparser/flow.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -131,7 +132,7 @@ static __always_inline void report(__u32 target, const struct tuple *tuple, enum
 }
 
 // sent_again counts an skb, which may be several segments.
-static __always_inline int sent_again(struct sock *sk, struct sk_buff *skb)
+static __always_inline void sent_again(struct sock *sk, struct sk_buff *skb)
 {
 	enum retransmitted what = RETRANSMITTED_DATA;
 	struct tuple tuple = {};
@@ -141,9 +142,9 @@ static __always_inline int sent_again(struct sock *sk, struct sk_buff *skb)
 	__u8 state;
 
 	if (!target_of(sk->__sk_common.skc_net.net->ns.inum, &target) || !scope_is_running())
-		return 0;
+		return;
 	if (!read_socket(sk, &tuple))
-		return 0;
+		return;
 	cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&((struct sk_buff___cb *)skb)->cb);
 	segments = BPF_CORE_READ(cb, tcp_gso_segs);
 	if (!segments)
@@ -156,19 +157,16 @@ static __always_inline int sent_again(struct sock *sk, struct sk_buff *skb)
 	make_key(&key, target, &tuple, socket_role(sk, &tuple));
 	count(&key, segments);
 	report(target, &tuple, what, segments);
-	return 0;
 }
 
 // trace_tcp_retransmit_skb(sk, skb), before 6.17: it was sent.
-SEC("tp_btf/tcp_retransmit_skb")
-int tcpretrans_skb(__u64 *ctx)
+static __always_inline void on_skb(__u64 *ctx)
 {
-	return sent_again((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+	sent_again((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
 }
 
 // trace_tcp_retransmit_skb(sk, skb, err), from 6.17 on: it should have been sent.
-SEC("tp_btf/tcp_retransmit_skb")
-int tcpretrans_skb_or_error(__u64 *ctx)
+static __always_inline void on_skb_or_error(__u64 *ctx)
 {
 	switch ((int)ctx[2]) {
 	// With these errors __tcp_retransmit_skb() has given up before it counted.
@@ -177,15 +175,14 @@ int tcpretrans_skb_or_error(__u64 *ctx)
 	case -ENOMEM:
 	case -EINVAL:
 	case -EHOSTUNREACH:
-		return 0;
+		return;
 	}
-	return sent_again((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+	sent_again((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
 }
 
 // trace_tcp_retransmit_synack(sk, req): the answer to a SYN, sent again by a
 // listening socket. RetransSegs counts it too.
-SEC("tp_btf/tcp_retransmit_synack")
-int tcpretrans_synack(__u64 *ctx)
+static __always_inline void on_synack(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct request_sock *request = (struct request_sock *)ctx[1];
@@ -194,12 +191,16 @@ int tcpretrans_synack(__u64 *ctx)
 	__u32 target;
 
 	if (!target_of(sk->__sk_common.skc_net.net->ns.inum, &target) || !scope_is_running())
-		return 0;
+		return;
 	// A request begins with a sock_common, as a socket does.
 	if (!read_socket((struct sock *)request, &tuple))
-		return 0;
+		return;
 	make_key(&key, target, &tuple, ROLE_SERVER);
 	count(&key, 1);
 	report(target, &tuple, RETRANSMITTED_SYNACK, 1);
-	return 0;
 }
+
+// Of the first two only one is attached.
+WITH_TWIN("tp_btf/tcp_retransmit_skb", tcpretrans_skb, 0, on_skb)
+WITH_TWIN("tp_btf/tcp_retransmit_skb", tcpretrans_skb_or_error, 0, on_skb_or_error)
+WITH_TWIN("tp_btf/tcp_retransmit_synack", tcpretrans_synack, 1, on_synack)

@@ -57,24 +57,35 @@ type TcpretransScopeLimit struct {
 	PerSecond  uint64
 }
 
+type TcpretransTwin struct {
+	_       structs.HostLayout
+	Busy    uint32
+	Pad     uint32
+	StoodIn uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TcpretransMapFlows                 = "flows"
-	TcpretransMapLost                  = "lost"
-	TcpretransMapScopeAddresses        = "scope_addresses"
-	TcpretransMapScopeEvents           = "scope_events"
-	TcpretransMapScopeLimits           = "scope_limits"
-	TcpretransMapScopeNetns            = "scope_netns"
-	TcpretransMapScopeRunning          = "scope_running"
-	TcpretransProgTcpretransSkb        = "tcpretrans_skb"
-	TcpretransProgTcpretransSkbOrError = "tcpretrans_skb_or_error"
-	TcpretransProgTcpretransSynack     = "tcpretrans_synack"
-	TcpretransVarRetransmittedType     = "retransmitted_type"
-	TcpretransVarRoleType              = "role_type"
-	TcpretransVarScopeAddressType      = "scope_address_type"
-	TcpretransVarScopeEventType        = "scope_event_type"
+	TcpretransMapFlows                     = "flows"
+	TcpretransMapLost                      = "lost"
+	TcpretransMapScopeAddresses            = "scope_addresses"
+	TcpretransMapScopeEvents               = "scope_events"
+	TcpretransMapScopeLimits               = "scope_limits"
+	TcpretransMapScopeNetns                = "scope_netns"
+	TcpretransMapScopeRunning              = "scope_running"
+	TcpretransMapTwins                     = "twins"
+	TcpretransProgTcpretransSkb            = "tcpretrans_skb"
+	TcpretransProgTcpretransSkbOrError     = "tcpretrans_skb_or_error"
+	TcpretransProgTcpretransSkbOrErrorTwin = "tcpretrans_skb_or_error_twin"
+	TcpretransProgTcpretransSkbTwin        = "tcpretrans_skb_twin"
+	TcpretransProgTcpretransSynack         = "tcpretrans_synack"
+	TcpretransProgTcpretransSynackTwin     = "tcpretrans_synack_twin"
+	TcpretransVarRetransmittedType         = "retransmitted_type"
+	TcpretransVarRoleType                  = "role_type"
+	TcpretransVarScopeAddressType          = "scope_address_type"
+	TcpretransVarScopeEventType            = "scope_event_type"
 )
 
 // LoadTcpretrans returns the embedded CollectionSpec for Tcpretrans.
@@ -119,9 +130,12 @@ type TcpretransSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TcpretransProgramSpecs struct {
-	TcpretransSkb        *ebpf.ProgramSpec `ebpf:"tcpretrans_skb"`
-	TcpretransSkbOrError *ebpf.ProgramSpec `ebpf:"tcpretrans_skb_or_error"`
-	TcpretransSynack     *ebpf.ProgramSpec `ebpf:"tcpretrans_synack"`
+	TcpretransSkb            *ebpf.ProgramSpec `ebpf:"tcpretrans_skb"`
+	TcpretransSkbOrError     *ebpf.ProgramSpec `ebpf:"tcpretrans_skb_or_error"`
+	TcpretransSkbOrErrorTwin *ebpf.ProgramSpec `ebpf:"tcpretrans_skb_or_error_twin"`
+	TcpretransSkbTwin        *ebpf.ProgramSpec `ebpf:"tcpretrans_skb_twin"`
+	TcpretransSynack         *ebpf.ProgramSpec `ebpf:"tcpretrans_synack"`
+	TcpretransSynackTwin     *ebpf.ProgramSpec `ebpf:"tcpretrans_synack_twin"`
 }
 
 // TcpretransMapSpecs contains maps before they are loaded into the kernel.
@@ -135,6 +149,7 @@ type TcpretransMapSpecs struct {
 	ScopeLimits    *ebpf.MapSpec `ebpf:"scope_limits"`
 	ScopeNetns     *ebpf.MapSpec `ebpf:"scope_netns"`
 	ScopeRunning   *ebpf.MapSpec `ebpf:"scope_running"`
+	Twins          *ebpf.MapSpec `ebpf:"twins"`
 }
 
 // TcpretransVariableSpecs contains global variables before they are loaded into the kernel.
@@ -174,6 +189,7 @@ type TcpretransMaps struct {
 	ScopeLimits    *ebpf.Map `ebpf:"scope_limits"`
 	ScopeNetns     *ebpf.Map `ebpf:"scope_netns"`
 	ScopeRunning   *ebpf.Map `ebpf:"scope_running"`
+	Twins          *ebpf.Map `ebpf:"twins"`
 }
 
 func (m *TcpretransMaps) Close() error {
@@ -185,6 +201,7 @@ func (m *TcpretransMaps) Close() error {
 		m.ScopeLimits,
 		m.ScopeNetns,
 		m.ScopeRunning,
+		m.Twins,
 	)
 }
 
@@ -202,16 +219,22 @@ type TcpretransVariables struct {
 //
 // It can be passed to LoadTcpretransObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TcpretransPrograms struct {
-	TcpretransSkb        *ebpf.Program `ebpf:"tcpretrans_skb"`
-	TcpretransSkbOrError *ebpf.Program `ebpf:"tcpretrans_skb_or_error"`
-	TcpretransSynack     *ebpf.Program `ebpf:"tcpretrans_synack"`
+	TcpretransSkb            *ebpf.Program `ebpf:"tcpretrans_skb"`
+	TcpretransSkbOrError     *ebpf.Program `ebpf:"tcpretrans_skb_or_error"`
+	TcpretransSkbOrErrorTwin *ebpf.Program `ebpf:"tcpretrans_skb_or_error_twin"`
+	TcpretransSkbTwin        *ebpf.Program `ebpf:"tcpretrans_skb_twin"`
+	TcpretransSynack         *ebpf.Program `ebpf:"tcpretrans_synack"`
+	TcpretransSynackTwin     *ebpf.Program `ebpf:"tcpretrans_synack_twin"`
 }
 
 func (p *TcpretransPrograms) Close() error {
 	return _TcpretransClose(
 		p.TcpretransSkb,
 		p.TcpretransSkbOrError,
+		p.TcpretransSkbOrErrorTwin,
+		p.TcpretransSkbTwin,
 		p.TcpretransSynack,
+		p.TcpretransSynackTwin,
 	)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/dropreason"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetparser/tracepoint"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
@@ -24,18 +25,18 @@ const Name = "dropreason"
 
 // A Plugin counts drops from Start to Close.
 type Plugin struct {
-	scope   *scope.Scope
-	maps    bpf.DropreasonMaps
-	program *ebpf.Program
-	link    link.Link
-	reasons *reasons // numbers only: for names ask names
-	names   *names
-	table   *table
-	cilium  *cilium // nil where there is none
-	missing []wire.PluginError
+	scope    *scope.Scope
+	maps     bpf.DropreasonMaps
+	programs []*ebpf.Program // one and its twin
+	links    []link.Link
+	reasons  *reasons // numbers only: for names ask names
+	names    *names
+	table    *table
+	cilium   *cilium // nil where there is none
+	missing  []wire.PluginError
 
-	interrupted lossCounter // of the program
-	lost        [lossKinds]uint64
+	watch tracepoint.Watch // of the program
+	lost  [lossKinds]uint64
 }
 
 // options are what tests do differently.
@@ -77,8 +78,8 @@ func open(s *scope.Scope, o options) (*Plugin, error) {
 	return p, nil
 }
 
-// attach loads and attaches the program, with the kernel's types or without,
-// instead of the one that there is.
+// attach loads and attaches the program and its twin, with the kernel's types or
+// without, instead of those that there are.
 func (p *Plugin) attach(types bool) error {
 	if err := p.detach(); err != nil {
 		return err
@@ -91,26 +92,42 @@ func (p *Plugin) attach(types bool) error {
 		objects := struct {
 			bpf.DropreasonMaps
 			Program *ebpf.Program `ebpf:"dropreason_btf"`
+			Twin    *ebpf.Program `ebpf:"dropreason_btf_twin"`
 		}{}
 		if err := p.scope.Load(spec, &objects); err != nil {
 			return err
 		}
-		p.maps, p.program = objects.DropreasonMaps, objects.Program
-		p.link, err = link.AttachTracing(link.TracingOptions{Program: p.program})
+		p.maps, p.programs = objects.DropreasonMaps, []*ebpf.Program{objects.Program, objects.Twin}
 	} else {
 		objects := struct {
 			bpf.DropreasonMaps
 			Program *ebpf.Program `ebpf:"dropreason_raw"`
+			Twin    *ebpf.Program `ebpf:"dropreason_raw_twin"`
 		}{}
 		if err := p.scope.Load(spec, &objects); err != nil {
 			return err
 		}
-		p.maps, p.program = objects.DropreasonMaps, objects.Program
-		p.link, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: "kfree_skb", Program: p.program})
+		p.maps, p.programs = objects.DropreasonMaps, []*ebpf.Program{objects.Program, objects.Twin}
+	}
+	for _, program := range p.programs {
+		if err := p.link(program, types); err != nil {
+			return errors.Join(err, p.detach())
+		}
+	}
+	return nil
+}
+
+func (p *Plugin) link(program *ebpf.Program, types bool) (err error) {
+	var l link.Link
+	if types {
+		l, err = link.AttachTracing(link.TracingOptions{Program: program})
+	} else {
+		l, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: "kfree_skb", Program: program})
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("attach to tracepoint kfree_skb: %w", err), p.detach())
+		return fmt.Errorf("attach to tracepoint kfree_skb: %w", err)
 	}
+	p.links = append(p.links, l)
 	return nil
 }
 
@@ -149,15 +166,18 @@ func (p *Plugin) spec() (*ebpf.CollectionSpec, error) {
 }
 
 func (p *Plugin) detach() error {
-	if p.program == nil {
+	if p.programs == nil {
 		return nil
 	}
 	var errs []error
-	if p.link != nil {
-		errs = append(errs, p.link.Close())
+	for _, l := range p.links {
+		errs = append(errs, l.Close())
 	}
-	errs = append(errs, p.program.Close(), p.maps.Close())
-	p.link, p.program, p.maps = nil, nil, bpf.DropreasonMaps{}
+	for _, program := range p.programs {
+		errs = append(errs, program.Close())
+	}
+	errs = append(errs, p.maps.Close())
+	p.links, p.programs, p.maps = nil, nil, bpf.DropreasonMaps{}
 	return errors.Join(errs...)
 }
 
@@ -173,8 +193,10 @@ func (p *Plugin) Detach(targets []uint32) {
 }
 
 // Start makes everything count from here.
-func (p *Plugin) Start() error {
-	p.interrupted.start(p.program)
+func (p *Plugin) Start() (err error) {
+	if p.watch, err = tracepoint.NewWatch(p.maps.Twins, p.programs[0]); err != nil {
+		return err
+	}
 	if p.cilium != nil {
 		return p.cilium.start()
 	}

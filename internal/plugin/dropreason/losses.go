@@ -5,45 +5,17 @@ package dropreason
 import (
 	"fmt"
 
-	"github.com/cilium/ebpf"
-
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/dropreason"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // Kinds of losses, as indexes of Plugin.lost.
 const (
-	lossAddresses   = iota // counted without addresses
-	lossNoRoom             // not counted
-	lossInterrupted        // perhaps not counted
+	lossAddresses = iota // counted without addresses
+	lossNoRoom           // not counted
+	lossMissed           // perhaps not counted
 	lossKinds
 )
-
-// lossCounter counts how often the kernel did not run a program because the CPU
-// was in the middle of it already: a packet arrived by an interrupt and was
-// dropped while another one was being counted.
-type lossCounter struct {
-	program  *ebpf.Program
-	baseline uint64
-}
-
-func (l *lossCounter) start(program *ebpf.Program) {
-	l.program = program
-	l.baseline = l.now()
-}
-
-func (l *lossCounter) now() uint64 {
-	if l.program == nil {
-		return 0
-	}
-	stats, err := l.program.Stats()
-	if err != nil {
-		return l.baseline // the kernel does not tell: before 5.12
-	}
-	return stats.RecursionMisses
-}
-
-func (l *lossCounter) since() uint64 { return l.now() - l.baseline }
 
 // sampleLosses appends what could not be counted, where it has changed.
 func (p *Plugin) sampleLosses(into *wire.Sample) error {
@@ -55,15 +27,19 @@ func (p *Plugin) sampleLosses(into *wire.Sample) error {
 	if err != nil {
 		return err
 	}
+	missed, err := p.watch.Missed()
+	if err != nil {
+		return err
+	}
 	now := [lossKinds]uint64{
-		lossAddresses:   addresses + p.table.diverted.total().Packets,
-		lossNoRoom:      noRoom,
-		lossInterrupted: p.interrupted.since(),
+		lossAddresses: addresses + p.table.diverted.total().Packets,
+		lossNoRoom:    noRoom,
+		lossMissed:    missed,
 	}
 	what := [lossKinds]string{
-		lossAddresses:   "drops: table full, counted without addresses",
-		lossNoRoom:      "drops: table full, not counted",
-		lossInterrupted: "drops: two at once on a CPU, one may be missing",
+		lossAddresses: "drops: table full, counted without addresses",
+		lossNoRoom:    "drops: table full, not counted",
+		lossMissed:    "drops, in any netns: more than two at once on a CPU, one may be missing",
 	}
 	for kind, count := range now {
 		if count != p.lost[kind] {

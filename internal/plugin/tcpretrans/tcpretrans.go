@@ -32,12 +32,12 @@ const tellsErrors = 3
 type Plugin struct {
 	tables  tables
 	traces  []*tracepoint.Attachment
+	twins   []*tracepoint.Attachment // of the traces
 	missing []wire.PluginError
 	flows   *flowtable.Table[flowtable.Key, bpf.TcpretransRetransmits]
 	lost    losses // as last sampled
-	// missedBefore is what the kernel had passed over before the start.
-	missedBefore uint64
-	now          func() time.Time
+	watch   tracepoint.Watch
+	now     func() time.Time
 }
 
 // Open creates the table and attaches to the kernel's tracepoints. It fails where
@@ -67,6 +67,7 @@ func Open(s *scope.Scope) (*Plugin, error) {
 type tables struct {
 	Flows *ebpf.Map `ebpf:"flows"`
 	Lost  *ebpf.Map `ebpf:"lost"`
+	Twins *ebpf.Map `ebpf:"twins"`
 }
 
 // trace attaches to the tracepoints.
@@ -75,24 +76,35 @@ func (p *Plugin) trace(s *scope.Scope, spec *ebpf.CollectionSpec) error {
 	if err != nil {
 		return scope.Explain(fmt.Errorf("the kernel does not describe its types: %w", err))
 	}
-	maps := map[string]*ebpf.Map{bpf.TcpretransMapFlows: p.tables.Flows, bpf.TcpretransMapLost: p.tables.Lost}
 	program := bpf.TcpretransProgTcpretransSkbOrError
 	if tracepoint.Arguments(kernel, "tcp_retransmit_skb") < tellsErrors {
 		program = bpf.TcpretransProgTcpretransSkb
 		p.miss("segments that the node's own network stack refused to send again",
 			"needs Linux 6.17; on any kernel RetransSegs of /proc/net/snmp counts them (plugin linuxutil)")
 	}
+	if err := p.attach(s, spec, program); err != nil {
+		return err
+	}
+	if err := p.attach(s, spec, bpf.TcpretransProgTcpretransSynack); err != nil {
+		p.miss(fmt.Sprintf("repeated answers to a SYN: %s", err), hint.Of(err))
+	}
+	return nil
+}
+
+// attach attaches a program and its twin.
+func (p *Plugin) attach(s *scope.Scope, spec *ebpf.CollectionSpec, program string) error {
+	maps := map[string]*ebpf.Map{
+		bpf.TcpretransMapFlows: p.tables.Flows, bpf.TcpretransMapLost: p.tables.Lost, bpf.TcpretransMapTwins: p.tables.Twins,
+	}
 	c, err := tracepoint.Attach(s, spec, program, maps)
 	if err != nil {
 		return err
 	}
-	p.traces = append(p.traces, c)
-	c, err = tracepoint.Attach(s, spec, bpf.TcpretransProgTcpretransSynack, maps)
+	twin, err := tracepoint.Attach(s, spec, tracepoint.Twin(program), maps)
 	if err != nil {
-		p.miss(fmt.Sprintf("repeated answers to a SYN: %s", err), hint.Of(err))
-		return nil
+		return errors.Join(err, c.Close())
 	}
-	p.traces = append(p.traces, c)
+	p.traces, p.twins = append(p.traces, c), append(p.twins, twin)
 	return nil
 }
 
@@ -121,7 +133,11 @@ func (p *Plugin) Attach([]scope.Interface) error { return nil }
 // Start takes the baseline of what the kernel has passed over. No program counts
 // before the scope runs.
 func (p *Plugin) Start() (err error) {
-	p.missedBefore, err = p.missed()
+	var programs []*ebpf.Program
+	for _, t := range p.traces {
+		programs = append(programs, t.Program())
+	}
+	p.watch, err = tracepoint.NewWatch(p.tables.Twins, programs...)
 	return err
 }
 
@@ -146,54 +162,42 @@ func (p *Plugin) Sample(into *wire.Sample) error {
 
 // What could not be counted, as in wire.LostSample.
 const (
-	lostFull        = "segments: flow table full"
-	lostInterrupted = "packets sent again, in any netns: program interrupted by itself"
+	lostFull   = "segments: flow table full"
+	lostMissed = "packets sent again, in any netns: more than two at once on a CPU"
 )
 
 // losses are how much could not be counted.
-type losses struct{ full, interrupted uint64 }
+type losses struct{ full, missed uint64 }
 
 func (p *Plugin) sampleLost(into *wire.Sample) error {
 	var perCPU []uint64
 	if err := p.tables.Lost.Lookup(uint32(0), &perCPU); err != nil {
 		return fmt.Errorf("count of what was lost: %w", err)
 	}
-	missed, err := p.missed()
+	missed, err := p.watch.Missed()
 	if err != nil {
 		return err
 	}
-	lost := losses{interrupted: missed - p.missedBefore}
+	lost := losses{missed: missed}
 	for _, n := range perCPU {
 		lost.full += n
 	}
 	if lost.full != p.lost.full {
 		into.Lost = append(into.Lost, wire.LostSample{Plugin: Name, What: lostFull, Count: lost.full})
 	}
-	if lost.interrupted != p.lost.interrupted {
-		into.Lost = append(into.Lost, wire.LostSample{Plugin: Name, What: lostInterrupted, Count: lost.interrupted})
+	if lost.missed != p.lost.missed {
+		into.Lost = append(into.Lost, wire.LostSample{Plugin: Name, What: lostMissed, Count: lost.missed})
 	}
 	p.lost = lost
 	return nil
 }
 
-// missed is how often the kernel has passed over a program.
-func (p *Plugin) missed() (sum uint64, err error) {
-	for _, t := range p.traces {
-		n, err := t.Missed()
-		if err != nil {
-			return 0, err
-		}
-		sum += n
-	}
-	return sum, nil
-}
-
 // Close detaches and frees the table.
 func (p *Plugin) Close() error {
 	var errs []error
-	for _, t := range slices.Backward(p.traces) {
+	for _, t := range slices.Backward(slices.Concat(p.traces, p.twins)) {
 		errs = append(errs, t.Close())
 	}
-	p.traces = nil
-	return errors.Join(append(errs, p.tables.Flows.Close(), p.tables.Lost.Close())...)
+	p.traces, p.twins = nil, nil
+	return errors.Join(append(errs, p.tables.Flows.Close(), p.tables.Lost.Close(), p.tables.Twins.Close())...)
 }

@@ -40,19 +40,72 @@ func Attach(s *scope.Scope, spec *ebpf.CollectionSpec, program string, maps map[
 	return &Attachment{program: loaded.Program, link: l}, nil
 }
 
-// Missed is how often the kernel has passed over the program, in any netns: it does
-// not run a program again on a CPU where the same program has been interrupted.
-// Kernels before 5.12 do not say and give 0.
-func (a *Attachment) Missed() (uint64, error) {
-	stats, err := a.program.Stats()
-	if err != nil {
-		return 0, fmt.Errorf("statistics of a program: %w", err)
-	}
-	return stats.RecursionMisses, nil
-}
-
 // Close detaches.
 func (a *Attachment) Close() error { return errors.Join(a.link.Close(), a.program.Close()) }
+
+// Twin is the name of a program's twin: see bpf/include/twin.bpf.h.
+func Twin(program string) string { return program + "_twin" }
+
+// A Watch counts what neither of some programs nor their twins were there for: the
+// third thing at once on a CPU. It cannot be told in which netns that was, but hardly
+// ever is there any.
+type Watch struct {
+	programs []*ebpf.Program
+	twins    *ebpf.Map
+	before   int64
+	most     uint64
+}
+
+// NewWatch counts from now. The caller closes programs and twins, the map of that
+// name, after the last use of the Watch.
+func NewWatch(twins *ebpf.Map, programs ...*ebpf.Program) (w Watch, err error) {
+	w = Watch{programs: programs, twins: twins}
+	w.before, err = w.read()
+	return w, err
+}
+
+// Missed is how often it has happened since. It never goes down. Kernels before 5.12 do
+// not say and give 0.
+func (w *Watch) Missed() (uint64, error) {
+	now, err := w.read()
+	if err != nil {
+		return 0, err
+	}
+	w.most = max(w.most, uint64(max(now-w.before, 0)))
+	return w.most, nil
+}
+
+// read reads how often programs were passed over before how often a twin stood in, so
+// that what happens between is not taken for missed.
+func (w *Watch) read() (int64, error) {
+	var missed, stoodIn uint64
+	for _, program := range w.programs {
+		stats, err := program.Stats()
+		if err != nil {
+			return 0, fmt.Errorf("statistics of a program: %w", err)
+		}
+		missed += stats.RecursionMisses
+	}
+	for index := range w.twins.MaxEntries() {
+		var perCPU []twin
+		if err := w.twins.Lookup(index, &perCPU); err != nil {
+			return 0, fmt.Errorf("how often twins stood in: %w", err)
+		}
+		for _, t := range perCPU {
+			stoodIn += t.StoodIn
+		}
+	}
+	return int64(missed - stoodIn), nil
+}
+
+// twin is struct twin of twin.bpf.h.
+type twin struct {
+	Busy, _ uint32
+	StoodIn uint64
+}
+
+// Program is what is attached.
+func (a *Attachment) Program() *ebpf.Program { return a.program }
 
 // Arguments is how many a tracepoint has; 0: there is no such tracepoint.
 func Arguments(kernel *btf.Spec, name string) int {
