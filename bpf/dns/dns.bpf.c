@@ -249,6 +249,35 @@ static __always_inline bool is_counted_at_pod(const struct dns_record *r)
 			       bpf_map_lookup_elem(&scope_addresses, r->destination));
 }
 
+// is_other looks into the skb's linear part, which only some programs may. It tells
+// that a packet has nothing to do with DNS, of nearly all that have not, and leaves the
+// others to describe.
+static __always_inline bool is_other(struct __sk_buff *skb)
+{
+	void *ip = (void *)(long)skb->data + (config.raw ? 0 : sizeof(struct ethhdr));
+	void *end = (void *)(long)skb->data_end;
+	struct {
+		__be16 source, destination;
+	} *port;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *v4 = ip;
+
+		port = ip + sizeof(*v4);
+		if ((void *)(port + 1) > end || v4->ihl != 5 || (v4->protocol != IPPROTO_UDP && v4->protocol != IPPROTO_TCP))
+			return false;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *v6 = ip;
+
+		port = ip + sizeof(*v6);
+		if ((void *)(port + 1) > end || (v6->nexthdr != IPPROTO_UDP && v6->nexthdr != IPPROTO_TCP))
+			return false;
+	} else {
+		return false;
+	}
+	return port->source != bpf_htons(DNS_PORT) && port->destination != bpf_htons(DNS_PORT);
+}
+
 static __always_inline void handle(struct __sk_buff *skb, enum scope_direction direction)
 {
 	struct dns_record r = {};
@@ -293,14 +322,16 @@ static __always_inline void handle(struct __sk_buff *skb, enum scope_direction d
 SEC("tc")
 int dns_ingress(struct __sk_buff *skb)
 {
-	handle(skb, SCOPE_IN);
+	if (!is_other(skb))
+		handle(skb, SCOPE_IN);
 	return TC_ACT_UNSPEC; // TCX_NEXT: the others' programs decide
 }
 
 SEC("tc")
 int dns_egress(struct __sk_buff *skb)
 {
-	handle(skb, SCOPE_OUT);
+	if (!is_other(skb))
+		handle(skb, SCOPE_OUT);
 	return TC_ACT_UNSPEC;
 }
 

@@ -124,7 +124,7 @@ static __always_inline bool handle_step(const struct packet *p, enum step step, 
 	return true;
 }
 
-static __always_inline void handle(struct __sk_buff *skb, bool out)
+static __always_inline void handle(struct __sk_buff *skb, const bool direct, bool out)
 {
 	struct packet p = {};
 	struct flow_key key;
@@ -134,7 +134,7 @@ static __always_inline void handle(struct __sk_buff *skb, bool out)
 	// A multicast packet's copy for this node itself comes without a link header.
 	if (!scope_is_running() || skb->pkt_type == PACKET_LOOPBACK)
 		return;
-	if (!read_packet(skb, config.raw, out, &p))
+	if (!read_packet(skb, direct, config.raw, out, &p))
 		return;
 	step = step_of(&p);
 	if (step != STEP_NONE && handle_step(&p, step, out))
@@ -148,21 +148,21 @@ static __always_inline void handle(struct __sk_buff *skb, bool out)
 SEC("tc")
 int packetparser_ingress(struct __sk_buff *skb)
 {
-	handle(skb, false);
+	handle(skb, true, false);
 	return TC_ACT_UNSPEC; // TCX_NEXT: the others' programs decide
 }
 
 SEC("tc")
 int packetparser_egress(struct __sk_buff *skb)
 {
-	handle(skb, true);
+	handle(skb, true, true);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("socket")
 int packetparser_socket(struct __sk_buff *skb)
 {
-	handle(skb, skb->pkt_type == PACKET_OUTGOING);
+	handle(skb, false, skb->pkt_type == PACKET_OUTGOING); // may not look into the packet itself
 	return 0; // bytes for the socket, which nobody reads
 }
 

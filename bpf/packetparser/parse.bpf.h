@@ -48,22 +48,38 @@ struct extension {
 	__be16 fragment; // of a fragment header
 };
 
+// load copies bytes of the packet. Where they are in the skb's linear part, as headers
+// nearly always are, and the program may look there itself (direct), that saves a call
+// for each header. size is a constant, and at less than 2^16.
+static __always_inline int load(struct __sk_buff *skb, const bool direct, __u32 at, void *to, const __u32 size)
+{
+	if (direct) {
+		void *from = (void *)(long)skb->data + at;
+
+		if (from + size <= (void *)(long)skb->data_end) {
+			__builtin_memcpy(to, from, size);
+			return 0;
+		}
+	}
+	return bpf_skb_load_bytes(skb, at, to, size);
+}
+
 // network_header returns the protocol of the packet (ETH_P_IP or ETH_P_IPV6, host
 // order), or 0, and where its header begins. It reads bytes, not skb->protocol,
 // which may be a tag's.
-static __always_inline __u16 network_header(struct __sk_buff *skb, bool raw, __u32 *at)
+static __always_inline __u16 network_header(struct __sk_buff *skb, const bool direct, bool raw, __u32 *at)
 {
 	__be16 type;
 
 	*at = 0;
 	if (raw) {
 		__u8 first;
-		if (bpf_skb_load_bytes(skb, 0, &first, 1))
+		if (load(skb, direct, 0, &first, 1))
 			return 0;
 		return first >> 4 == 4 ? ETH_P_IP : first >> 4 == 6 ? ETH_P_IPV6 : 0;
 	}
 	*at = sizeof(struct ethhdr);
-	if (bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
+	if (load(skb, direct, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
 		return 0;
 	for (int i = 0; i < MAX_TAGS; i++) {
 		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
@@ -77,19 +93,19 @@ static __always_inline __u16 network_header(struct __sk_buff *skb, bool raw, __u
 
 // read_ports fills in what TCP, UDP and SCTP say of themselves. A header that is not
 // whole counts as a packet without ports.
-static __always_inline void read_ports(struct __sk_buff *skb, __u32 at, bool out, struct packet *p)
+static __always_inline void read_ports(struct __sk_buff *skb, const bool direct, __u32 at, bool out, struct packet *p)
 {
 	struct tcp_head head = {};
 	struct tuple *t = &p->tuple;
 
 	if (t->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, at, &head, 14))
+		if (load(skb, direct, at, &head, 14))
 			return;
 		p->seq = bpf_ntohl(head.seq);
 		p->ack = bpf_ntohl(head.ack);
 		p->flags = head.flags | (head.offset & 1 ? TCP_NS : 0);
 	} else if (t->protocol == IPPROTO_UDP || t->protocol == IPPROTO_SCTP) {
-		if (bpf_skb_load_bytes(skb, at, &head, 4))
+		if (load(skb, direct, at, &head, 4))
 			return;
 	} else {
 		return;
@@ -106,12 +122,12 @@ static __always_inline void set_bytes(struct packet *p, __u32 stated, __u32 pres
 	p->bytes = stated && stated < present ? stated : present;
 }
 
-static __always_inline bool read_ipv4(struct __sk_buff *skb, __u32 at, bool out, struct packet *p)
+static __always_inline bool read_ipv4(struct __sk_buff *skb, const bool direct, __u32 at, bool out, struct packet *p)
 {
 	struct iphdr ip;
 	struct tuple *t = &p->tuple;
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.ihl < 5)
+	if (load(skb, direct, at, &ip, sizeof(ip)) || ip.ihl < 5)
 		return false;
 	scope_map_v4(t->local, out ? ip.saddr : ip.daddr);
 	scope_map_v4(t->remote, out ? ip.daddr : ip.saddr);
@@ -120,7 +136,7 @@ static __always_inline bool read_ipv4(struct __sk_buff *skb, __u32 at, bool out,
 	set_bytes(p, bpf_ntohs(ip.tot_len), skb->len - at);
 	// A fragment: also the first one, so that all of a datagram are in one flow.
 	if (!(ip.frag_off & bpf_htons(0x3fff)))
-		read_ports(skb, at + ip.ihl * 4, out, p);
+		read_ports(skb, direct, at + ip.ihl * 4, out, p);
 	return true;
 }
 
@@ -149,35 +165,40 @@ static __always_inline bool skip_extensions(struct __sk_buff *skb, __u32 *at, __
 	return false;
 }
 
-static __always_inline bool read_ipv6(struct __sk_buff *skb, __u32 at, bool out, struct packet *p)
+static __always_inline bool read_ipv6(struct __sk_buff *skb, const bool direct, __u32 at, bool out, struct packet *p)
 {
 	struct ipv6hdr ip;
 	struct tuple *t = &p->tuple;
 	__u32 after = at + sizeof(ip);
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)))
+	if (load(skb, direct, at, &ip, sizeof(ip)))
 		return false;
 	__builtin_memcpy(t->local, out ? &ip.saddr : &ip.daddr, 16);
 	__builtin_memcpy(t->remote, out ? &ip.daddr : &ip.saddr, 16);
 	t->family = FAMILY_IPV6;
 	set_bytes(p, ip.payload_len ? bpf_ntohs(ip.payload_len) + sizeof(ip) : 0, skb->len - at);
 	t->protocol = ip.nexthdr;
-	if (!skip_extensions(skb, &after, &t->protocol))
-		read_ports(skb, after, out, p);
+	if (skip_extensions(skb, &after, &t->protocol))
+		return true;
+	// Behind extensions it may be anywhere, which costs the verifier too much.
+	if (after == at + sizeof(ip))
+		read_ports(skb, direct, at + sizeof(ip), out, p);
+	else
+		read_ports(skb, false, after, out, p);
 	return true;
 }
 
 // read_packet returns false when the packet is not IP.
-static __always_inline bool read_packet(struct __sk_buff *skb, bool raw, bool out, struct packet *p)
+static __always_inline bool read_packet(struct __sk_buff *skb, const bool direct, bool raw, bool out, struct packet *p)
 {
 	__u32 at;
 
 	p->segments = skb->gso_segs;
-	switch (network_header(skb, raw, &at)) {
+	switch (network_header(skb, direct, raw, &at)) {
 	case ETH_P_IP:
-		return read_ipv4(skb, at, out, p);
+		return read_ipv4(skb, direct, at, out, p);
 	case ETH_P_IPV6:
-		return read_ipv6(skb, at, out, p);
+		return read_ipv6(skb, direct, at, out, p);
 	}
 	return false;
 }

@@ -192,7 +192,6 @@ func (w *world) client(network, to string) net.Conn {
 		return err
 	}))
 	w.Cleanup(func() { conn.Close() })
-	must(w, conn.SetDeadline(time.Now().Add(20*time.Second)))
 	return conn
 }
 
@@ -204,6 +203,7 @@ func (w *world) ask(conn net.Conn, id uint16, name string, typ dnsmessage.Type) 
 	if tcp {
 		query = framed(query)
 	}
+	must(w, conn.SetDeadline(time.Now().Add(20*time.Second)))
 	_, err := conn.Write(query)
 	must(w, err)
 	if strings.HasPrefix(name, "lost") {
