@@ -116,6 +116,38 @@ func TestDNSCodes(t *testing.T) {
 	wantNothingLeft(t)
 }
 
+// TestDNSCountsOnce measures a pod and its node: what the pod asks a server on another node
+// crosses the node's uplink too, and counts at the pod only. What a pod asks that is
+// not measured counts at the node.
+func TestDNSCountsOnce(t *testing.T) {
+	const asked = 20 // of CoreDNS on both nodes, by chance
+	s := openShop(t, "")
+	p := start(t, "metrics", "snapshot", "pod/client-n1", "node/n1", "-n", s.namespace, "--collector-namespace", collectorNamespace,
+		"--plugins", "dns", "--duration", "8s", "-o", "json")
+	measurement{p}.waitReady(t, 1)
+	measured, other := "web."+s.namespace+".svc.cluster.local", "client."+s.namespace+".svc.cluster.local"
+	s.resolve(t, s.client["n1"], measured+".", asked)
+	s.resolve(t, s.web["n1"], other+".", asked)
+	r := p.wait(t)
+	r.wantCode(t, 0)
+	report := readReport(t, r)
+	for _, kind := range []string{"A", "AAAA"} {
+		if d := dnsOf(report, "client-n1", "client", measured, kind); d.Queries != asked || d.Responses != asked {
+			t.Errorf("%s: the pod has %d queries and %d responses, want %d", kind, d.Queries, d.Responses, asked)
+		}
+		if d := dnsOf(report, "n1", "client", measured, kind); d.Queries != 0 || d.Responses != 0 {
+			t.Errorf("%s: the node has %d queries and %d responses of its pod, want none", kind, d.Queries, d.Responses)
+		}
+		if d := dnsOf(report, "n1", "client", other, kind); d.Queries == 0 || d.Queries > asked || d.Responses != d.Queries {
+			t.Errorf("%s: the node has %d queries and %d responses of a pod that is not measured, want up to %d", kind, d.Queries, d.Responses, asked)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", r)
+	}
+	wantNothingLeft(t)
+}
+
 // TestDNSWithoutAnswers stops CoreDNS: queries time out, an expectation fails, and
 // events tell of it, as of the name that was not there before.
 func TestDNSWithoutAnswers(t *testing.T) {
