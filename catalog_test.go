@@ -239,7 +239,7 @@ func TestExpectationsAreAllInTheCatalogue(t *testing.T) {
 // TestHooksAreThoseOfThePrograms compares the tracepoints that programs attach to
 // with the catalogue's.
 func TestHooksAreThoseOfThePrograms(t *testing.T) {
-	section := regexp.MustCompile(`SEC\("(tp_btf|raw_tp|fentry|fexit|kprobe|tracepoint)/([\w/]+)"\)`)
+	section := regexp.MustCompile(`(?:SEC|WITH_TWIN)\("(tp_btf|raw_tp|fentry|fexit|kprobe|tracepoint)/([\w/]+)"[,)]`)
 	sources, err := filepath.Glob("bpf/*/*.bpf.[ch]")
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no programs: %v", err)
