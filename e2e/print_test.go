@@ -59,6 +59,10 @@ func TestPrintedWithNames(t *testing.T) {
 	if again := retina(t, "capture", "read", file); again.stdout != r.stdout {
 		t.Errorf("printed live:\n%s\nread from the file:\n%s", r.stdout, again.stdout)
 	}
+	if again := retina(t, "capture", "filter", "--packets", file, "svc "+s.namespace+"/web"); again.stdout !=
+		fmt.Sprintf("%d of %d packets match\n", len(rows(t, file, "ip.addr == "+s.address(t, "web"), "frame.number")), strings.Count(r.stdout, "\n")) {
+		t.Errorf("filtered by the service: %s", again)
+	}
 	if lines, packets := strings.Count(r.stdout, "\n"), strings.Count(tshark(t, file), "\n"); lines != packets {
 		t.Errorf("%d lines of %d packets", lines, packets)
 	}

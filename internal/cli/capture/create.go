@@ -55,7 +55,7 @@ const createExample = `  # ten seconds of a deployment's traffic
 
   # read along, with names: here, in Wireshark, with tshark, or with a program of yours
   kubectl retina capture create deploy/web -n shop --print
-  kubectl retina capture create deploy/web -n shop --wireshark --write web.pcapng
+  kubectl retina capture create deploy/web -n shop --wireshark --write shop.pcapng
   kubectl retina capture create -l app=web -A --duration 5s --write - | tshark -r -
   kubectl retina capture create deploy/web -n shop --duration 5s --print=json | jq -r .info
 

@@ -19,6 +19,7 @@ type fileNames struct {
 	names      map[netip.Addr]string
 	namespaces map[string]bool
 	nodes      map[string]bool
+	changes    int // how often names were added
 }
 
 // section begins another part of a file.
@@ -51,6 +52,7 @@ func (f *fileNames) of(i *capturefile.Interface) (node, pod string) {
 // add takes the names of a block. The first one of an address counts, and those of
 // a later block: an address may have changed hands.
 func (f *fileNames) add(names capturefile.Names) {
+	f.changes++
 	added := make(map[netip.Addr]bool, len(names))
 	for _, n := range names {
 		addr := n.Addr.Unmap()
