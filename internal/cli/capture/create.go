@@ -53,11 +53,11 @@ which the cluster need not know. --dry-run=client prints a command line as one.`
 const createExample = `  # ten seconds of a deployment's traffic
   kubectl retina capture create deploy/web -n shop --duration 10s
 
-  # read along, with names: here, in Wireshark, with tshark, or with a program of yours
+  # read along, with names: here, in Wireshark, with tshark, or in a program
   kubectl retina capture create deploy/web -n shop --print
   kubectl retina capture create deploy/web -n shop --wireshark --write shop.pcapng
   kubectl retina capture create -l app=web -A --duration 5s --write - | tshark -r -
-  kubectl retina capture create deploy/web -n shop --duration 5s --print=json | jq -r .info
+  kubectl retina capture create deploy/web -n shop --duration 5s --print=json | head -n 5
 
   # a service's pods and one node, headers only, until Ctrl-C
   kubectl retina capture create svc/web node/n1 -n shop --packet-size 96 --duration 0
