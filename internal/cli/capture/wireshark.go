@@ -13,10 +13,14 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
-// wiresharkPatience is how long Wireshark may leave what is written to it unread: it
-// does so for good when its user stops the capture there. A cluster's API server
-// would end the collectors' streams a little later.
-const wiresharkPatience = 45 * time.Second
+// How long Wireshark may leave what is written to it unread: it does so for good when
+// its user stops the capture there, because it keeps its end of the pipe. While it
+// starts that is longer, but not so long that the collectors' streams are cut.
+const (
+	wiresharkStart    = 40 * time.Second
+	wiresharkPatience = 10 * time.Second
+	wiresharkPipe     = 128 << 10 // bytes; a pipe holds fewer, so that what comes after them is read
+)
 
 // findWireshark returns the program's path: that in the PATH, or where its installers
 // put it.
@@ -65,6 +69,7 @@ type wireshark struct {
 	path  string
 	warn  func(string)
 	in    *os.File
+	taken int64
 	ended chan struct{} // closed when the user has closed it
 }
 
@@ -72,18 +77,23 @@ func newWireshark(path string, warn func(string)) *wireshark {
 	return &wireshark{path: path, warn: warn, ended: make(chan struct{})}
 }
 
-// Write has b shown. When Wireshark has ended, or reads nothing for wiresharkPatience,
-// the error is io.ErrClosedPipe or another that capture.ReaderClosed knows.
+// Write has b shown. When Wireshark has ended, or reads nothing for a while, the error
+// is io.ErrClosedPipe or another that capture.ReaderClosed knows.
 func (w *wireshark) Write(b []byte) (int, error) {
 	if w.in == nil {
 		if err := w.start(); err != nil {
 			return 0, err
 		}
 	}
-	_ = w.in.SetWriteDeadline(time.Now().Add(wiresharkPatience)) // where pipes have none, Write waits
+	patience := wiresharkPatience
+	if w.taken < wiresharkPipe {
+		patience = wiresharkStart
+	}
+	_ = w.in.SetWriteDeadline(time.Now().Add(patience)) // where pipes have none, Write waits
 	n, err := w.in.Write(b)
+	w.taken += int64(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		w.warn(fmt.Sprintf("Wireshark has read nothing for %s, as if its capture was stopped there: the capture ends", wiresharkPatience))
+		w.warn(fmt.Sprintf("Wireshark has read nothing for %s, as if its capture was stopped there: the capture ends", patience))
 		return n, io.ErrClosedPipe
 	}
 	return n, err
