@@ -30,8 +30,8 @@ read does, and the count is on standard error. Each packet is looked at by the l
 type of its interface; pod, ns, svc and node are those that the file names.
 
 The language is the whole of pcap-filter(7), and the words pod, ns, svc and node
-for Kubernetes' own names. Capturing does not take a filter yet: give this one to
-tcpdump, tshark or Wireshark.`
+for Kubernetes' own names. capture create --filter takes it too, and so do, but for
+these words, tcpdump, tshark and Wireshark.`
 
 const filterExample = `  # what tcpdump's short forms stand for
   kubectl retina capture filter 'tcp port 80 or 443'
