@@ -24,6 +24,8 @@ const usage = `retina-collector is started on nodes by "kubectl retina".
   retina-collector run       one session: a spec on stdin, frames on stdout
   retina-collector keep      capture into files, store them, keep what is not stored
   retina-collector attach    talk to the keeper of this container by stdin and stdout
+  retina-collector copy PATH              copy this program, for a shell's container
+  retina-collector enter UID|node [CMD]   a shell in the network of a pod, or of the node
   retina-collector version   print the version`
 
 // terminationLog is where Kubernetes reads a container's last words.
@@ -44,6 +46,12 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) >= 2 {
+		return runShell(args[0], args[1:])
+	}
+	if len(args) == 1 && args[0] == "inside" {
+		return collector.Inside(nil)
+	}
 	if len(args) != 1 {
 		return fmt.Errorf("one argument is needed\n\n%s", usage)
 	}
@@ -68,4 +76,22 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown argument %q\n\n%s", args[0], usage)
+}
+
+// runShell does what a shell's pod needs. It does not return when the shell has
+// ended with an exit code: that is its own.
+func runShell(what string, args []string) error {
+	switch what {
+	case "copy":
+		return collector.Copy(args[0])
+	case "inside":
+		return collector.Inside(args)
+	case "enter":
+		code, err := collector.Enter(args[0], args[1:])
+		if err == nil {
+			os.Exit(code)
+		}
+		return err
+	}
+	return fmt.Errorf("unknown argument %q\n\n%s", what, usage)
 }

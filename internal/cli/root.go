@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/plugins"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/shell"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 )
@@ -82,7 +84,7 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 	)
 	measurements := group(&cobra.Command{Use: "metrics", Short: "Measure what pods and nodes send, lose and wait for"})
 	measurements.AddCommand(metrics.Commands(flags, streams)...)
-	root.AddCommand(captures, measurements, plugins.New(streams), doctor.New(flags, streams), cleanup.New(flags, streams), newVersion(streams))
+	root.AddCommand(captures, measurements, plugins.New(streams), doctor.New(flags, streams), shell.New(flags, streams, os.Getenv), cleanup.New(flags, streams), newVersion(streams))
 	return root
 }
 

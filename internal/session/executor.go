@@ -46,14 +46,34 @@ func NewRemoteExecutor(config *rest.Config) (*RemoteExecutor, error) {
 
 // Exec implements [Executor].
 func (e *RemoteExecutor) Exec(ctx context.Context, pod types.NamespacedName, command []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	options := &corev1.PodExecOptions{Container: CollectorContainer, Command: command, Stdin: true, Stdout: true, Stderr: true}
+	return e.stream(ctx, pod, options, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr})
+}
+
+// A Terminal is the user's end of a shell.
+type Terminal struct {
+	In       io.Reader
+	Out, Err io.Writer // with Sizes all of the output goes to Out
+	// Sizes makes it a terminal, of these sizes. Nil: it is none.
+	Sizes remotecommand.TerminalSizeQueue
+}
+
+// Shell executes a command in the shell container of a pod, until it ends or ctx
+// does. The error of one that ends with another exit code than 0 is an
+// exec.CodeExitError.
+func (e *RemoteExecutor) Shell(ctx context.Context, pod types.NamespacedName, command []string, t Terminal) error {
+	tty := t.Sizes != nil
+	options := &corev1.PodExecOptions{Container: ShellContainer, Command: command, Stdin: true, Stdout: true, Stderr: !tty, TTY: tty}
+	streams := remotecommand.StreamOptions{Stdin: t.In, Stdout: t.Out, Tty: tty, TerminalSizeQueue: t.Sizes}
+	if !tty {
+		streams.Stderr = t.Err
+	}
+	return e.stream(ctx, pod, options, streams)
+}
+
+func (e *RemoteExecutor) stream(ctx context.Context, pod types.NamespacedName, options *corev1.PodExecOptions, streams remotecommand.StreamOptions) error {
 	url := e.pods.Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{
-			Container: CollectorContainer,
-			Command:   command,
-			Stdin:     true,
-			Stdout:    true,
-			Stderr:    true,
-		}, scheme.ParameterCodec).URL()
+		VersionedParams(options, scheme.ParameterCodec).URL()
 	ws, err := remotecommand.NewWebSocketExecutor(e.config, "GET", url.String())
 	if err != nil {
 		return err
@@ -71,5 +91,5 @@ func (e *RemoteExecutor) Exec(ctx context.Context, pod types.NamespacedName, com
 	// remotecommand logs every stream that breaks. We return that as an error,
 	// and what is logged would be written over the caller's terminal.
 	ctx = klog.NewContext(ctx, logr.Discard())
-	return executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdout, Stderr: stderr})
+	return executor.StreamWithContext(ctx, streams)
 }

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	hintImage     = "check the tag, or pass --image; for a private registry pass --image-pull-secret"
-	hintImageKind = "this does not look like a collector image; check --image"
+	hintImage        = "check the tag, or pass --image; for a private registry pass --image-pull-secret"
+	hintProgramImage = "check --collector-image; for a private registry pass --image-pull-secret"
+	hintImageKind    = "this does not look like a collector image; check --image"
 )
 
 // ErrImage is in the error of a Start whose node cannot get the image.
@@ -48,12 +49,23 @@ func deleted(pod *corev1.Pod) error {
 }
 
 func judgeStatus(pod *corev1.Pod) error {
+	for i := range pod.Status.InitContainerStatuses {
+		state := pod.Status.InitContainerStatuses[i].State
+		if w := state.Waiting; w != nil {
+			if err := waiting(containerNamed(pod, pod.Status.InitContainerStatuses[i].Name), w); err != nil {
+				return err
+			}
+		}
+		if t := state.Terminated; t != nil && t.ExitCode != 0 {
+			return terminated(t)
+		}
+	}
 	if status := containerStatus(pod); status != nil {
 		if t := status.State.Terminated; t != nil {
 			return terminated(t)
 		}
 		if w := status.State.Waiting; w != nil {
-			return waiting(pod, w)
+			return waiting(pod.Spec.Containers[0], w)
 		}
 	}
 	if pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
@@ -62,9 +74,19 @@ func judgeStatus(pod *corev1.Pod) error {
 	return nil
 }
 
+// containerNamed is the init container of this name; the name alone if there is none.
+func containerNamed(pod *corev1.Pod, name string) corev1.Container {
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name == name {
+			return c
+		}
+	}
+	return corev1.Container{Name: name}
+}
+
 func containerStatus(pod *corev1.Pod) *corev1.ContainerStatus {
-	for i := range pod.Status.ContainerStatuses {
-		if pod.Status.ContainerStatuses[i].Name == CollectorContainer {
+	for i := 0; i < len(pod.Status.ContainerStatuses) && len(pod.Spec.Containers) > 0; i++ {
+		if pod.Status.ContainerStatuses[i].Name == pod.Spec.Containers[0].Name {
 			return &pod.Status.ContainerStatuses[i]
 		}
 	}
@@ -74,11 +96,18 @@ func containerStatus(pod *corev1.Pod) *corev1.ContainerStatus {
 // waiting tells reasons that need the user from those that pass. The kubelet
 // would retry some of the first too, but for minutes. The reasons are those of
 // the kubelet's pkg/kubelet/images and pkg/kubelet/kuberuntime.
-func waiting(pod *corev1.Pod, w *corev1.ContainerStateWaiting) error {
+func waiting(container corev1.Container, w *corev1.ContainerStateWaiting) error {
 	switch w.Reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
 		"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		err := fmt.Errorf("collector image %s %w%s", pod.Spec.Containers[0].Image, ErrImage, because(w.Reason, w.Message))
+		image := "collector image"
+		if container.Name == ShellContainer {
+			image = "image"
+		}
+		err := fmt.Errorf("%s %s %w%s", image, container.Image, ErrImage, because(w.Reason, w.Message))
+		if container.Name == programContainer {
+			return hint.Wrap(err, hintProgramImage)
+		}
 		return hint.Wrap(err, hintImage)
 	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff",
 		"PreCreateHookError", "PreStartHookError", "PostStartHookError":

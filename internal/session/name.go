@@ -24,6 +24,7 @@ const (
 	LabelCapture   = "retina.sh/capture"
 
 	ComponentCollector = "collector"
+	ComponentShell     = "shell"
 	ComponentLease     = "lease"
 
 	AnnotationNode = "retina.sh/node"
@@ -82,14 +83,18 @@ func UniqueName(base string, random io.Reader) (string, error) {
 	return base + suffix, nil
 }
 
-// runSelector selects the collector pods of one run.
+// runSelector selects the pods of one run.
 func runSelector(runID string) string {
-	return labels.Set{LabelRun: runID, LabelComponent: ComponentCollector}.String()
+	return labels.Set{LabelRun: runID}.String() + "," + podComponents()
 }
 
-// collectorSelector selects the collector pods of every run.
+// collectorSelector selects the pods of every run.
 func collectorSelector() string {
-	return labels.Set{LabelName: ProgramName, LabelComponent: ComponentCollector}.String()
+	return labels.Set{LabelName: ProgramName}.String() + "," + podComponents()
+}
+
+func podComponents() string {
+	return fmt.Sprintf("%s in (%s,%s)", LabelComponent, ComponentCollector, ComponentShell)
 }
 
 // Names are a prefix, the run's ID and the pod's number within the run. A

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -125,18 +126,10 @@ func podTargets(spec wire.Spec) int {
 }
 
 func (s *start) createPod(ctx context.Context, owner metav1.OwnerReference, targets int) error {
-	r := s.run
-	s.pod = types.NamespacedName{Namespace: r.cfg.Namespace, Name: r.nextPod()}
-	options := r.cfg.podOptions(r.id, s.pod.Name, &owner)
-	options.Targets = targets
-	pod := collectorPod(s.node, options)
-	created, err := r.cfg.Client.CoreV1().Pods(r.cfg.Namespace).Create(ctx, pod, metav1.CreateOptions{FieldManager: ProgramName})
-	if err != nil {
-		return refusal(r.cfg.Namespace, err)
-	}
-	r.notePod(created.Name, created.UID)
-	r.pods.add(created)
-	return nil
+	return s.create(ctx, owner, func(o podOptions) *corev1.Pod {
+		o.Targets = targets
+		return collectorPod(s.node, o)
+	})
 }
 
 // undo deletes the pod of a Start that failed, so that it does not go on
