@@ -31,7 +31,7 @@ func TestExamples(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"doctor", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
+		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"doctor", "--help"}, {"shell", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
 		{"capture", "logs", "--help"}, {"capture", "stop", "--help"}, {"capture", "download", "--help"}, {"capture", "delete", "--help"},
 		{"capture", "read", "--help"}, {"capture", "filter", "--help"},
 		{"plugins", "--help"}, {"metrics", "snapshot", "--help"}, {"metrics", "top", "--help"}, {"metrics", "events", "--help"}, {"metrics", "serve", "--help"},

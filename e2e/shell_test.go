@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +65,17 @@ func TestShellTerminal(t *testing.T) {
 	x.keys(t, "echo still $((40+2))", "Enter")
 	x.has(t, "still 42")
 	x.keys(t, "C-d")
-	x.ended(t, "0")
+	x.has(t, "this came after")
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(x.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if before, after := read("before"), read("after"); before != after || read("code") != "0\n" {
+		t.Errorf("exit code %s, the terminal was\n%sand is\n%s", read("code"), before, after)
+	}
 	wantNothingLeft(t)
 }
 
