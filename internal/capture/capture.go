@@ -24,6 +24,15 @@ type Interface struct {
 	pcapng.Interface
 	// Target is wire.Interface.Target; it is handed through to the Result.
 	Target uint32
+	// JoinedNS is when the interface became part of a running capture, in ns since
+	// 1970 by the node's clock; 0: it was there from the beginning.
+	JoinedNS int64
+}
+
+// Joined is what becomes part of a running capture.
+type Joined struct {
+	Interfaces []Interface   // in the order of their wire.Interface.ID
+	Names      []pcapng.Name // written to the file before their packets
 }
 
 // A Source is one collector's stream from its first packet on.
@@ -37,6 +46,10 @@ type Source struct {
 	// Frames is read by one goroutine until it returns an error. Frames of
 	// kinds that are not about packets are ignored.
 	Frames FrameReader
+	// Attached, if set, is told of the collector's wire.Attached frames, by the
+	// goroutine that reads, and describes what has been attached, all of it. If it
+	// is not set these frames are ignored.
+	Attached func(wire.Attached) Joined
 }
 
 // Defaults of Options.

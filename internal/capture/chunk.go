@@ -70,9 +70,9 @@ func (c *chunk) packet() pcapng.Packet {
 }
 
 // newChunk checks the blocks of a frame, which lie in s, and corrects them in
-// place. It returns nil when there are none. Packets before a block that is
-// damaged are kept beside the error.
-func newChunk(s *slab, blocks []byte, firstID uint32, interfaces int, offsetNS int64) (*chunk, error) {
+// place; ids are the file's interface IDs. It returns nil when there are none.
+// Packets before a block that is damaged are kept beside the error.
+func newChunk(s *slab, blocks []byte, ids []uint32, offsetNS int64) (*chunk, error) {
 	first, sorted := len(s.refs), true
 	lastNS := int64(math.MinInt64)
 	var err error
@@ -83,11 +83,11 @@ func newChunk(s *slab, blocks []byte, firstID uint32, interfaces int, offsetNS i
 			break
 		}
 		id := p.Interface()
-		if uint64(id) >= uint64(interfaces) {
-			err = fmt.Errorf("packet on interface %d of %d", id, interfaces)
+		if uint64(id) >= uint64(len(ids)) {
+			err = fmt.Errorf("packet on interface %d of %d", id, len(ids))
 			break
 		}
-		p.SetInterface(firstID + id)
+		p.SetInterface(ids[id])
 		p.SetTimeNS(saturatingAdd(p.TimeNS(), offsetNS))
 		timeNS := p.TimeNS()
 		s.refs = append(s.refs, ref{timeNS: timeNS, offset: uint32(offset), length: uint32(len(p))})

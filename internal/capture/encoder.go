@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,11 @@ import (
 type encoder interface {
 	// header returns the beginning of the file.
 	header() ([]byte, error)
+	// join returns what introduces one more interface; false: the format cannot
+	// have it beside the others.
+	join(i Interface) ([]byte, bool)
+	// name returns what introduces names.
+	name(names []pcapng.Name) []byte
 	// packet appends p.
 	packet(dst []byte, p pcapng.Packet) []byte
 	// note has text said at the next packet, where the format can.
@@ -60,6 +66,13 @@ func (e *pcapngEncoder) header() ([]byte, error) {
 	return pcapng.AppendNames(dst, e.names), nil
 }
 
+func (e *pcapngEncoder) join(i Interface) ([]byte, bool) {
+	e.interfaces = append(e.interfaces, i)
+	return i.Append(nil), true
+}
+
+func (e *pcapngEncoder) name(names []pcapng.Name) []byte { return pcapng.AppendNames(nil, names) }
+
 func (e *pcapngEncoder) packet(dst []byte, p pcapng.Packet) []byte {
 	if e.pending == "" {
 		return append(dst, p...)
@@ -84,7 +97,9 @@ func (e *pcapngEncoder) trailer(result *Result, startNS, endNS int64) []byte {
 	var dst []byte
 	for _, s := range result.Sources {
 		for _, i := range s.Interfaces {
-			dst = i.statistics(s.missing(), startNS, endNS).Append(dst)
+			if !i.Absent {
+				dst = i.statistics(s.missing(), startNS, endNS).Append(dst)
+			}
 		}
 	}
 	if !result.Complete {
@@ -112,7 +127,7 @@ func (e *pcapngEncoder) room() int64 {
 // statistics are the interface's block at the end of the file. What a stream
 // that was cut cannot tell is left out.
 func (i InterfaceResult) statistics(missing string, startNS, endNS int64) pcapng.Statistics {
-	s := pcapng.Statistics{Interface: i.ID, TimeNS: endNS, StartNS: startNS, EndNS: endNS}
+	s := pcapng.Statistics{Interface: i.ID, TimeNS: endNS, StartNS: cmp.Or(i.JoinedNS, startNS), EndNS: cmp.Or(i.GoneNS, endNS)}
 	if i.Counted {
 		s.Counts = append(s.Counts, pcapng.Count{Counter: pcapng.IfRecv, N: i.Seen}, pcapng.Count{Counter: pcapng.IfDrop, N: i.Lost})
 	}
@@ -143,6 +158,12 @@ func (e *pcapEncoder) header() ([]byte, error) {
 	}
 	return pcapng.AppendPcapHeader(nil, linkType, snapLen), nil
 }
+
+func (e *pcapEncoder) join(i Interface) ([]byte, bool) {
+	return nil, len(e.interfaces) > 0 && i.LinkType == e.interfaces[0].LinkType
+}
+
+func (e *pcapEncoder) name([]pcapng.Name) []byte { return nil }
 
 func (e *pcapEncoder) packet(dst []byte, p pcapng.Packet) []byte {
 	return pcapng.AppendPcapRecord(dst, p)

@@ -15,18 +15,25 @@ import (
 
 // A Merger writes the packets of many sources to one output.
 type Merger struct {
-	opts    Options
-	streams []*stream
-	events  chan event
-	window  *window
-	writer  *writer
+	opts   Options
+	events chan event
+	calls  chan func()   // what the goroutine of Run is asked to do
+	over   chan struct{} // closed when Run returns
+	pool   *sync.Pool    // of slabs
+	window *window
+	writer *writer
+
+	streamsMu sync.Mutex // guards changes of streams, which Totals reads
+	streams   []*stream
+	streamCtx context.Context // of the reading goroutines
 
 	// By source. These and what follows belong to the goroutine of Run.
 	promises []int64 // no packet that is not younger will come
 	youngest []int64 // timestamp
 	endings  []*ending
 	live     int
-	gone     []bool // by interface ID
+	held     int                       // Holds that are not released
+	gone     map[uint32]*goneInterface // by interface ID
 	notes    []note
 
 	written uint64 // packets
@@ -49,28 +56,51 @@ type note struct {
 func NewMerger(sources []Source, out *Output, opts Options) *Merger {
 	opts = opts.withDefaults()
 	m := &Merger{
-		opts:     opts,
-		events:   make(chan event, len(sources)),
-		window:   newWindow(len(sources)),
-		promises: make([]int64, len(sources)),
-		youngest: make([]int64, len(sources)),
-		endings:  make([]*ending, len(sources)),
-		live:     len(sources),
+		opts:   opts,
+		events: make(chan event, max(len(sources), minEvents)),
+		calls:  make(chan func()),
+		over:   make(chan struct{}),
+		pool:   new(sync.Pool),
+		window: newWindow(),
+		gone:   map[uint32]*goneInterface{},
 	}
-	pool := new(sync.Pool)
 	var interfaces []Interface
-	for i, s := range sources {
-		m.streams = append(m.streams, &stream{Source: s, index: i, firstID: uint32(len(interfaces)), pool: pool})
-		interfaces = append(interfaces, s.Interfaces...)
-		m.promises[i] = math.MinInt64
+	for _, source := range sources {
+		s := m.newStream(source)
+		for _, i := range source.Interfaces {
+			s.take(i, uint32(len(interfaces)))
+			interfaces = append(interfaces, i)
+		}
 	}
-	m.gone = make([]bool, len(interfaces))
 	m.writer = newWriter(out, interfaces, opts)
 	return m
 }
 
-// Run merges until every source has ended, and returns what became of each
-// packet. It may be called once.
+// minEvents is how many events may at least wait to be handled.
+const minEvents = 8
+
+// newStream makes room for one more source, of which no interface is known yet.
+func (m *Merger) newStream(source Source) *stream {
+	m.streamsMu.Lock()
+	defer m.streamsMu.Unlock()
+	s := &stream{Source: source, index: len(m.streams), pool: m.pool}
+	m.streams = append(m.streams, s)
+	m.promises = append(m.promises, math.MinInt64)
+	m.youngest = append(m.youngest, 0)
+	m.endings = append(m.endings, nil)
+	m.window.runs = append(m.window.runs, nil)
+	m.live++
+	return s
+}
+
+// take gives an interface of a stream that does not run yet its ID in the file.
+func (s *stream) take(i Interface, id uint32) {
+	s.ids = append(s.ids, id)
+	s.known = append(s.known, known{i, id})
+}
+
+// Run merges until every source has ended and none is awaited, and returns what
+// became of each packet. It may be called once.
 //
 // The error is about the output (ErrReaderClosed when nobody reads it any more),
 // or it is ctx's: then the sources that have not ended are given up, and the
@@ -78,6 +108,7 @@ func NewMerger(sources []Source, out *Output, opts Options) *Merger {
 // Result. The Result is of use whatever the error, and what is in the file then
 // is valid, unless nothing could be written at all.
 func (m *Merger) Run(ctx context.Context) (Result, error) {
+	defer close(m.over)
 	startNS := cmp.Or(m.opts.startNS, time.Now().UnixNano())
 	if err := m.writer.begin(); err != nil {
 		m.stop()
@@ -85,10 +116,11 @@ func (m *Merger) Run(ctx context.Context) (Result, error) {
 			return *m.result(), err
 		}
 	}
-	streamCtx, cancel := context.WithCancel(ctx)
+	var cancel context.CancelFunc
+	m.streamCtx, cancel = context.WithCancel(ctx)
 	defer cancel()
 	for _, s := range m.streams {
-		go s.run(streamCtx, m.events)
+		go s.run(m.streamCtx, m.events)
 	}
 	err := m.merge(ctx)
 	m.window.release(math.MaxInt64, m.put)
@@ -105,13 +137,16 @@ func (m *Merger) Run(ctx context.Context) (Result, error) {
 	return *result, errors.Join(err, writeErr)
 }
 
-// merge handles events until all sources have ended or ctx is done.
+// merge handles events until all sources have ended and none is awaited, or ctx
+// is done.
 func (m *Merger) merge(ctx context.Context) error {
 	ticker := time.NewTicker(min(m.opts.WindowTime/10+1, 100*time.Millisecond))
 	defer ticker.Stop()
-	for m.live > 0 {
+	for m.live > 0 || m.held > 0 {
 		idle := false
 		select {
+		case call := <-m.calls:
+			call()
 		case e := <-m.events:
 			m.handle(e)
 			m.window.release(m.promise(), m.put)
@@ -144,7 +179,10 @@ func (m *Merger) handle(e event) {
 		m.window.add(i, e.packets)
 	}
 	if e.gone != nil {
-		m.gone[e.stream.firstID+e.gone.Interface] = true
+		m.gone[e.gone.id] = e.gone
+	}
+	if e.join != nil {
+		e.join.answer <- m.join(e.stream, e.join.Joined)
 	}
 	if e.ending != nil {
 		m.endings[i] = e.ending
@@ -169,7 +207,8 @@ func (m *Merger) promise() int64 {
 
 // put takes one packet out of the window.
 func (m *Merger) put(p pcapng.Packet) {
-	if !m.discard {
+	t := &m.writer.tallies[p.Interface()]
+	if !m.discard && !t.absent {
 		if len(m.notes) > 0 {
 			m.note(p.TimeNS())
 		}
@@ -185,7 +224,7 @@ func (m *Merger) put(p pcapng.Packet) {
 		}
 		m.end(SizeLimit)
 	}
-	m.writer.tallies[p.Interface()].discarded++
+	t.discarded++
 }
 
 // note has those notes said whose time has come.
@@ -240,7 +279,10 @@ func (m *Merger) publish() {
 // goroutine.
 func (m *Merger) Totals() Totals {
 	t := Totals{Packets: m.packets.Load(), Bytes: m.bytes.Load(), FileBytes: m.fileBytes.Load(), Lost: m.unwritten.Load()}
-	for _, s := range m.streams {
+	m.streamsMu.Lock()
+	streams := m.streams
+	m.streamsMu.Unlock()
+	for _, s := range streams {
 		t.Seen += s.seen.Load()
 		t.Lost += s.lost.Load()
 	}

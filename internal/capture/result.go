@@ -11,7 +11,7 @@ import (
 
 // A Result says what became of every packet.
 type Result struct {
-	Sources []SourceResult // as they were given
+	Sources []SourceResult // in the order in which they were given or added
 
 	Packets   uint64 // in the file
 	CapBytes  uint64 // captured bytes of those
@@ -81,8 +81,13 @@ type InterfaceResult struct {
 	Seen, SeenBytes uint64
 	Lost            uint64
 	Excluded        uint64
-	// Gone says that the interface vanished during the capture.
-	Gone bool
+	// Gone says that the interface vanished, or was given up, during the capture, and
+	// GoneNS when: in ns since 1970 by the file's clock, 0 if that is not known.
+	Gone   bool
+	GoneNS int64
+	// Absent says that the file could not have the interface; its packets are
+	// Discarded.
+	Absent bool
 }
 
 // result sums up what is known now.
@@ -119,12 +124,15 @@ func (m *Merger) sourceResult(s *stream) SourceResult {
 	sr := SourceResult{Node: s.Node, Seen: s.seen.Load(), Lost: s.lost.Load()}
 	var arrived uint64
 	readerLeft := errors.Is(m.writer.err, ErrReaderClosed)
-	for id, i := range s.Interfaces {
-		t := m.writer.tallies[int(s.firstID)+id]
+	for _, i := range s.known {
+		t, gone := m.writer.tallies[i.id], m.gone[i.id]
 		arrived += t.packets + t.unwritten + t.discarded
 		ir := InterfaceResult{
-			Interface: i, ID: s.firstID + uint32(id), Gone: m.gone[int(s.firstID)+id],
+			Interface: i.Interface, ID: i.id, Gone: gone != nil, Absent: t.absent,
 			Packets: t.packets, CapBytes: t.capBytes, WireBytes: t.wireBytes, Lost: t.unwritten, Discarded: t.discarded,
+		}
+		if gone != nil {
+			ir.GoneNS = gone.timeNS
 		}
 		if readerLeft {
 			// The reader has had enough: that is no loss.

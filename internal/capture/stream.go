@@ -16,15 +16,24 @@ import (
 // A stream reads one source in a goroutine of its own.
 type stream struct {
 	Source
-	index   int
-	firstID uint32 // in the file, of the source's interface 0
-	pool    *sync.Pool
+	index int
+	ids   []uint32 // in the file, by wire.Interface.ID
+	pool  *sync.Pool
 
 	slab    *slab
 	largest int // frame so far, in bytes
 
 	// What the collector has counted so far; written by the reading goroutine.
 	seen, lost atomic.Uint64
+
+	// known are the interfaces by wire.Interface.ID; the merger's goroutine has them.
+	known []known
+}
+
+// known is an interface and where it is in the file.
+type known struct {
+	Interface
+	id uint32
 }
 
 // An event is what a stream tells the merger: one of its fields but stream is set,
@@ -33,8 +42,22 @@ type event struct {
 	stream  *stream
 	packets *chunk
 	promise *int64 // wire.PacketsHeader.CompleteNS, corrected
-	gone    *wire.Gone
+	gone    *goneInterface
+	join    *joinRequest
 	ending  *ending
+}
+
+// goneInterface is an interface that has vanished.
+type goneInterface struct {
+	id     uint32 // in the file
+	timeNS int64  // corrected; 0: unknown
+}
+
+// A joinRequest asks the merger to make interfaces part of the file. It answers
+// with their IDs there.
+type joinRequest struct {
+	Joined
+	answer chan []uint32 // has room for one
 }
 
 // An ending is how a stream ended.
@@ -52,8 +75,16 @@ func (s *stream) run(ctx context.Context, events chan<- event) {
 	var ending ending
 	for {
 		e, err := s.next(&ending)
-		if e.packets != nil || e.promise != nil || e.gone != nil {
+		if e.packets != nil || e.promise != nil || e.gone != nil || e.join != nil {
 			if !send(ctx, events, e) {
+				return
+			}
+		}
+		if e.join != nil {
+			select {
+			case ids := <-e.join.answer:
+				s.ids = append(s.ids, ids...)
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -91,10 +122,20 @@ func (s *stream) next(ending *ending) (event, error) {
 		if err := json.Unmarshal(payload, &gone); err != nil {
 			return e, fmt.Errorf("gone frame: %w", err)
 		}
-		if uint64(gone.Interface) >= uint64(len(s.Interfaces)) {
-			return e, fmt.Errorf("gone frame names interface %d of %d", gone.Interface, len(s.Interfaces))
+		if uint64(gone.Interface) >= uint64(len(s.ids)) {
+			return e, fmt.Errorf("gone frame names interface %d of %d", gone.Interface, len(s.ids))
 		}
-		e.gone = &gone
+		e.gone = &goneInterface{id: s.ids[gone.Interface], timeNS: s.corrected(gone.TimeNS)}
+	case wire.KindAttached:
+		if s.Attached == nil {
+			break
+		}
+		var attached wire.Attached
+		if err := json.Unmarshal(payload, &attached); err != nil {
+			return e, fmt.Errorf("attached frame: %w", err)
+		}
+		e.join, err = s.join(attached)
+		return e, err
 	case wire.KindFailure:
 		ending.failure = new(wire.Failure)
 		if err := json.Unmarshal(payload, ending.failure); err != nil {
@@ -108,6 +149,34 @@ func (s *stream) next(ending *ending) (event, error) {
 		s.total(ending.end.Interfaces)
 	}
 	return e, nil
+}
+
+// join checks what a collector says that it has attached.
+func (s *stream) join(attached wire.Attached) (*joinRequest, error) {
+	for n, i := range attached.Interfaces {
+		if want := len(s.ids) + n; uint64(i.ID) != uint64(want) {
+			return nil, fmt.Errorf("collector has attached interface %d in the place of %d", i.ID, want)
+		}
+		if i.LinkType != wire.LinkTypeEthernet && i.LinkType != wire.LinkTypeRaw {
+			return nil, fmt.Errorf("collector's interface %d has the unknown link type %d", i.ID, i.LinkType)
+		}
+	}
+	joined := s.Attached(attached)
+	if len(joined.Interfaces) != len(attached.Interfaces) {
+		return nil, fmt.Errorf("%d interfaces of %d are described", len(joined.Interfaces), len(attached.Interfaces))
+	}
+	for n := range joined.Interfaces {
+		joined.Interfaces[n].JoinedNS = s.corrected(attached.TimeNS)
+	}
+	return &joinRequest{Joined: joined, answer: make(chan []uint32, 1)}, nil
+}
+
+// corrected returns a time of the node by the file's clock; 0 stays 0.
+func (s *stream) corrected(timeNS int64) int64 {
+	if timeNS == 0 {
+		return 0
+	}
+	return saturatingAdd(timeNS, s.ClockOffsetNS)
 }
 
 // free returns the rest of the slab, of a new one when a frame like those so far
@@ -129,7 +198,7 @@ func (s *stream) packets(payload []byte) (event, error) {
 	s.lost.Store(header.Lost)
 	s.keep(payload)
 	promise := saturatingAdd(header.CompleteNS, s.ClockOffsetNS)
-	chunk, err := newChunk(s.slab, blocks, s.firstID, len(s.Interfaces), s.ClockOffsetNS)
+	chunk, err := newChunk(s.slab, blocks, s.ids, s.ClockOffsetNS)
 	if chunk != nil {
 		chunk.arrived = time.Now()
 	}

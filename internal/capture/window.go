@@ -26,7 +26,7 @@ type run struct {
 	first, last *chunk
 }
 
-func newWindow(sources int) *window { return &window{runs: make([][]*run, sources)} }
+func newWindow() *window { return &window{} }
 
 // add puts a source's next chunk into the window.
 func (w *window) add(source int, c *chunk) {

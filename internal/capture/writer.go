@@ -21,6 +21,9 @@ type tally struct {
 	wireBytes uint64 // of those
 	unwritten uint64 // packets that the output did not take
 	discarded uint64 // packets beyond the limit
+
+	begin  int64 // offset of the end of the interface's own block
+	absent bool  // the file does not have that, and no packet of the interface
 }
 
 // A mark is the end of a block in the file.
@@ -86,6 +89,33 @@ func (w *writer) begin() error {
 	w.boundary = mark{end: int64(len(header)), lastNS: -1}
 	w.buf = append(w.buf[:0], header...)
 	return w.flush()
+}
+
+// join makes room in the file for packets of one more interface. It returns
+// errLimit when the file would grow too long. An interface that the file cannot
+// have is absent from it.
+func (w *writer) join(i Interface) error {
+	w.tallies = append(w.tallies, tally{absent: true})
+	t := &w.tallies[len(w.tallies)-1]
+	block, ok := w.encoder.join(i)
+	if !ok || w.err != nil {
+		return w.err
+	}
+	room, end := w.encoder.room(), w.size()+int64(len(block))
+	if w.maxBytes > 0 && end+room > w.maxBytes {
+		return errLimit
+	}
+	w.buf = append(w.buf, block...)
+	w.room, t.begin, t.absent = room, end, false
+	return nil
+}
+
+// name adds names, if there is room for them.
+func (w *writer) name(names []pcapng.Name) {
+	block := w.encoder.name(names)
+	if w.err == nil && (w.maxBytes == 0 || w.size()+int64(len(block))+w.room <= w.maxBytes) {
+		w.buf = append(w.buf, block...)
+	}
 }
 
 // add writes one packet. It returns errLimit, having done nothing, when the file
@@ -202,6 +232,9 @@ func (w *writer) cut(limit int64) error {
 		end = 0
 	}
 	w.offset = end
+	for i := range w.tallies {
+		w.tallies[i].absent = w.tallies[i].absent || w.tallies[i].begin > end
+	}
 	return w.out.truncate(end)
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/headers"
@@ -27,12 +28,17 @@ const (
 // capture is a packet capture that is attached and ready.
 type capture struct {
 	*run
+	spec   *wire.PacketsSpec
 	plugin *packets.Plugin
-	node   bool // the node itself is a target
-	// headersOnly cuts packets behind their headers; linkTypes are by interface.
-	headersOnly bool
-	linkTypes   []uint16
-	gone        bool // no interface is left
+	node   atomic.Bool // the node itself is a target
+	gone   bool        // no interface is left
+	known  announced
+}
+
+func newCapture(r *run, spec *wire.PacketsSpec, plugin *packets.Plugin) *capture {
+	c := &capture{run: r, spec: spec, plugin: plugin, known: newAnnounced(plugin.Ready().Interfaces)}
+	c.node.Store(capturesNode(spec))
+	return c
 }
 
 // execute waits for go, captures until something ends it, and sends what is left
@@ -40,7 +46,7 @@ type capture struct {
 func (c *capture) execute(ctx context.Context) error {
 	// Looking for others takes a while on a busy node: not between go and the first
 	// packet.
-	if c.node {
+	if c.node.Load() {
 		if err := c.plugin.ExcludeOthers(); err != nil {
 			return err
 		}
@@ -73,7 +79,7 @@ func (c *capture) execute(ctx context.Context) error {
 
 // finish sends everything that is left, and the End frame.
 func (c *capture) finish(p *pump, reason string) error {
-	p.both.Wait() // what was read goes out before what Drain will find
+	p.all.Wait() // what was read goes out before what Drain will find
 	select {
 	case err := <-p.failed:
 		return err
@@ -99,23 +105,31 @@ func (c *capture) emptyStats() []wire.InterfaceStats {
 type pump struct {
 	done    chan struct{} // closed by whoever wants it to end
 	allGone chan struct{} // closed when no interface is left
-	failed  chan error    // at most two
-	both    sync.WaitGroup
+	failed  chan error    // at most three
+	all     sync.WaitGroup
 }
 
 func (c *capture) startPump() *pump {
-	p := &pump{done: make(chan struct{}), allGone: make(chan struct{}), failed: make(chan error, 2)}
+	p := &pump{done: make(chan struct{}), allGone: make(chan struct{}), failed: make(chan error, 3)}
 	free, full := make(chan []byte, buffers), make(chan []byte, buffers)
 	for range buffers {
 		free <- make([]byte, packets.FrameCapacity)
 	}
-	p.both.Go(func() {
+	if c.spec.Follow {
+		p.all.Go(func() {
+			if err := c.follow(p.done); err != nil {
+				c.known.end()
+				p.failed <- err
+			}
+		})
+	}
+	p.all.Go(func() {
 		defer close(full)
 		if err := c.fill(free, full, p.allGone, p.done); err != nil {
 			p.failed <- err
 		}
 	})
-	p.both.Go(func() {
+	p.all.Go(func() {
 		if err := c.empty(full, free); err != nil {
 			p.failed <- fmt.Errorf("%w: write to the stream: %w", errUnheard, err)
 		}
@@ -148,6 +162,7 @@ func (c *capture) fill(free <-chan []byte, full chan<- []byte, allGone, done cha
 			}
 			if len(payload) > wire.PacketsHeaderLen || now.Sub(lastSent) >= quiet {
 				lastSent = now
+				c.known.await(c.plugin.Interfaces())
 				full <- payload
 				break
 			}
@@ -161,9 +176,9 @@ func (c *capture) fill(free <-chan []byte, full chan<- []byte, allGone, done cha
 }
 
 // lookAround reports interfaces that have vanished, closes allGone once when
-// none is left, and looks for other collectors of the node.
+// none is left and none can follow, and looks for other collectors of the node.
 func (c *capture) lookAround(allGone chan struct{}) error {
-	if c.node {
+	if c.node.Load() {
 		if err := c.plugin.ExcludeOthers(); err != nil {
 			return err
 		}
@@ -177,7 +192,7 @@ func (c *capture) lookAround(allGone chan struct{}) error {
 			return err
 		}
 	}
-	if all && !c.gone {
+	if all && !c.gone && !c.spec.Follow {
 		c.gone = true
 		close(allGone)
 	}
@@ -201,8 +216,8 @@ func (c *capture) empty(full <-chan []byte, free chan<- []byte) error {
 }
 
 func (c *capture) sendPackets(payload []byte) error {
-	if c.headersOnly {
-		blocks, err := headers.TrimBlocks(payload[wire.PacketsHeaderLen:], c.linkTypes)
+	if c.spec.HeadersOnly {
+		blocks, err := headers.TrimBlocks(payload[wire.PacketsHeaderLen:], c.known.types())
 		if err != nil {
 			return err
 		}

@@ -115,8 +115,7 @@ func (r *run) capturePackets(ctx context.Context, spec wire.Spec) error {
 	if err := r.send.json(wire.KindReady, ready); err != nil {
 		return errors.Join(err, plugin.Close())
 	}
-	c := &capture{run: r, plugin: plugin, node: capturesNode(spec.Packets), headersOnly: spec.Packets.HeadersOnly, linkTypes: linkTypes(ready)}
-	err = c.execute(ctx)
+	err = newCapture(r, spec.Packets, plugin).execute(ctx)
 	if errors.Is(err, errUnheard) {
 		// Others may be stuck in the stream with the plugin's memory in their
 		// hands: the end of the process frees that.

@@ -15,21 +15,10 @@ type Clock struct {
 	Uncertainty time.Duration
 }
 
-// ClockCorrections returns for each clock what must be added to its node's
-// timestamps so that all of them agree.
-//
-// The reference is the lower median of the offsets, which one wrong clock, the
-// command's own included, cannot move. A clock that may agree with it, as far
-// as the uncertainties tell, gets no correction: nodes usually follow NTP to
-// within a millisecond, which is better than a measurement through an API
-// server, and correcting by noise would put packets out of order that were in
-// order. So clocks are corrected only when they are certainly wrong, and one
-// clock alone never is.
-func ClockCorrections(clocks []Clock) []time.Duration {
-	corrections := make([]time.Duration, len(clocks))
-	if len(clocks) < 2 {
-		return corrections
-	}
+// ClockReference returns the clock that others are corrected to: the lower median
+// of the offsets, which one wrong clock, the command's own included, cannot move.
+// There must be one at least.
+func ClockReference(clocks []Clock) Clock {
 	sorted := slices.Clone(clocks)
 	slices.SortStableFunc(sorted, func(a, b Clock) int {
 		switch {
@@ -40,13 +29,22 @@ func ClockCorrections(clocks []Clock) []time.Duration {
 		}
 		return 0
 	})
-	reference := sorted[(len(sorted)-1)/2]
-	for i, c := range clocks {
-		if wrong := c.Offset - reference.Offset; wrong.Abs() > c.Uncertainty+reference.Uncertainty {
-			corrections[i] = -wrong
-		}
+	return sorted[(len(sorted)-1)/2]
+}
+
+// Correction returns what must be added to a node's timestamps so that they agree
+// with those of reference.
+//
+// A clock that may agree with it, as far as the uncertainties tell, gets no
+// correction: nodes usually follow NTP to within a millisecond, which is better
+// than a measurement through an API server, and correcting by noise would put
+// packets out of order that were in order. So clocks are corrected only when they
+// are certainly wrong, and the reference itself never is.
+func (c Clock) Correction(reference Clock) time.Duration {
+	if wrong := c.Offset - reference.Offset; wrong.Abs() > c.Uncertainty+reference.Uncertainty {
+		return -wrong
 	}
-	return corrections
+	return 0
 }
 
 // quickPings are sent one after the other when a stream opens, so that the

@@ -67,10 +67,12 @@ type TargetError struct {
 	HostNetwork bool `json:"hostNetwork,omitempty"`
 }
 
-// Gone says that an interface has vanished: its pod ended.
+// Gone says that an interface has vanished, because its pod ended, or is not
+// captured any more, because the command wanted that. No packet of it follows.
 type Gone struct {
 	Interface uint32 `json:"interface"` // Interface.ID
 	Target    uint32 `json:"target"`
+	TimeNS    int64  `json:"timeNS,omitempty"` // when that was noticed, by the node's wall clock
 }
 
 // InterfaceStats are the counts of one interface since go. All are cumulative.

@@ -58,8 +58,9 @@ func (m *MetricsSpec) validate() error {
 	return validateTargets(m.Targets)
 }
 
-// Targets changes what a collector of metrics measures. It is answered by one
-// Attached.
+// Targets changes what a collector of metrics measures, or what one of packets
+// captures whose spec has Follow set. It is answered by one Attached; of packets,
+// by one for each of Add, and by a Gone for each interface of Remove.
 type Targets struct {
 	Add    []Target `json:"add,omitempty"`
 	Remove []uint32 `json:"remove,omitempty"` // Target.ID
@@ -72,6 +73,10 @@ func (t *Targets) Validate() error { return validateTargets(t.Add) }
 type Attached struct {
 	Interfaces []Interface   `json:"interfaces,omitempty"` // the new ones
 	Failed     []TargetError `json:"failed,omitempty"`
+	// Warnings are for the user, a line each.
+	Warnings []string `json:"warnings,omitempty"`
+	// TimeNS is when packets were attached to, by the node's wall clock.
+	TimeNS int64 `json:"timeNS,omitempty"`
 }
 
 // PluginError says why a plugin, or a part of it, does not work on a node.

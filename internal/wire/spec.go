@@ -71,8 +71,12 @@ type PacketsSpec struct {
 	// RingBytes is the size of the kernel's ring buffer in bytes, a power of
 	// two in MinRingBytes..MaxRingBytes.
 	RingBytes uint32 `json:"ringBytes"`
-	// Targets are what to capture; at least one, at most MaxTargets.
+	// Targets are what to capture; at least one unless Follow is set, at most
+	// MaxTargets.
 	Targets []Target `json:"targets"`
+	// Follow says that targets may come and go later, in KindTargets frames: there
+	// may be none at a time, at first included.
+	Follow bool `json:"follow,omitempty"`
 	// Hook forces the way of attaching, for tests: "" (TCX, else a packet socket),
 	// "tcx" or "socket".
 	Hook string `json:"hook,omitempty"`
@@ -147,7 +151,7 @@ func (p *PacketsSpec) validate() error {
 		return fmt.Errorf("snaplen %d is outside %d..%d", p.SnapLen, MinSnapLen, MaxSnapLen)
 	case p.RingBytes < MinRingBytes || p.RingBytes > MaxRingBytes || p.RingBytes&(p.RingBytes-1) != 0:
 		return fmt.Errorf("ring of %d bytes is not a power of two in %d..%d", p.RingBytes, MinRingBytes, MaxRingBytes)
-	case len(p.Targets) == 0:
+	case len(p.Targets) == 0 && !p.Follow:
 		return errors.New("0 targets, want at least one")
 	case p.Hook != "" && p.Hook != "tcx" && p.Hook != "socket":
 		return fmt.Errorf("unknown hook %q", p.Hook)

@@ -39,8 +39,10 @@ type reader struct {
 	ring     *ring      // nil after Close
 	clock    clock.Wall
 	captured []uint64 // by interface ID
-	totals   wire.PacketsHeader
-	counted  int64 // monotonic ns of totals
+	// interfaces is more than the greatest interface ID so far.
+	interfaces int
+	totals     wire.PacketsHeader
+	counted    int64 // monotonic ns of totals
 }
 
 func newReader(k *kernel, snapLen uint32) (*reader, error) {
@@ -126,6 +128,7 @@ func (r *reader) block(payload, sample []byte, interfaces int) ([]byte, int64, e
 		payload = pcapng.AppendEPB(payload, id, at+r.clock.Offset(), record.CapLen, record.WireLen, flags, data)
 	}
 	r.captured[id]++
+	r.interfaces = max(r.interfaces, int(id)+1)
 	return payload, at, nil
 }
 

@@ -3,7 +3,6 @@
 package packets
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -21,13 +20,17 @@ const drainTime = 2 * time.Second
 // It waits for packets for some milliseconds and returns a payload without any
 // when none came. It is not safe for concurrent use.
 func (p *Plugin) Read(buf []byte) ([]byte, error) {
-	return p.reader.read(buf, len(p.ready.Interfaces))
+	return p.reader.read(buf, int(p.reserved.Load()))
 }
+
+// Interfaces is how many interface IDs the packets that were read so far have, at
+// least: they are below that. It is for the goroutine that calls Read.
+func (p *Plugin) Interfaces() int { return p.reader.interfaces }
 
 // Drain delivers what is left after Stop to write, and returns the final
 // counts. Packets that were counted but never turned up are added to Lost.
 func (p *Plugin) Drain(buf []byte, write func(payload []byte) error) ([]wire.InterfaceStats, error) {
-	interfaces := len(p.ready.Interfaces)
+	interfaces := int(p.reserved.Load())
 	for deadline := time.Now().Add(drainTime); ; {
 		payload, err := p.reader.read(buf, interfaces)
 		if err != nil {
@@ -64,24 +67,4 @@ func settled(stats []wire.InterfaceStats) bool {
 		}
 	}
 	return true
-}
-
-// Gone returns the interfaces that have vanished since the last call, because
-// their pods ended. all is true once none is left.
-func (p *Plugin) Gone() (gone []wire.Gone, all bool, err error) {
-	all = true
-	for id := range p.watched {
-		w := &p.watched[id]
-		if !w.gone {
-			exists, err := w.ns.HasInterface(w.ifindex)
-			if err != nil {
-				return nil, false, fmt.Errorf("look for interface %d: %w", id, err)
-			}
-			if w.gone = !exists; w.gone {
-				gone = append(gone, wire.Gone{Interface: uint32(id), Target: p.ready.Interfaces[id].Target})
-			}
-		}
-		all = all && w.gone
-	}
-	return gone, all, nil
 }

@@ -1,0 +1,256 @@
+//go:build linux
+
+package packets
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packets"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+const (
+	// remaking is how long a pod that should have a new network namespace may be
+	// found in the one that is captured already.
+	remaking = 500 * time.Millisecond
+	lookGap  = 50 * time.Millisecond
+)
+
+// An announcer is told what became of one target: the interfaces that are attached
+// now, and why not, if it is not captured as it should be.
+type announcer func(added []wire.Interface, failed *wire.TargetError) error
+
+// Add attaches to more targets while the plugin captures. announce is called for
+// each, right after the programs are attached; packets of new interfaces may be
+// read before that. One that is captured already is announced without anything.
+// An error is the whole capture's.
+func (p *Plugin) Add(targets []wire.Target, announce announcer) error {
+	return p.add(targets, announce)
+}
+
+func (p *Plugin) add(targets []wire.Target, announce announcer) error {
+	pods, err := hostns.FindPods("/proc", podUIDs(targets))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, unused := range pods {
+			_ = unused.Close()
+		}
+	}()
+	for _, target := range targets {
+		pod := pods[target.PodUID]
+		delete(pods, target.PodUID) // it is the target's now
+		if pod != nil && p.captures(pod) {
+			if pod, err = p.remade(target, pod); err != nil {
+				return err
+			}
+			if pod == nil {
+				if err := announce(nil, nil); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		added, failed := p.addTarget(target, pod)
+		if err := announce(added, failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func podUIDs(targets []wire.Target) []string {
+	var uids []string
+	for _, target := range targets {
+		if !target.Node {
+			uids = append(uids, target.PodUID)
+		}
+	}
+	return uids
+}
+
+// captures reports whether a pod's namespace is that of a target already.
+func (p *Plugin) captures(ns *hostns.Netns) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, known := range p.netns {
+		if known.Ino == ns.Ino {
+			return true
+		}
+	}
+	return false
+}
+
+// remade waits a moment for a pod, found in a namespace that is captured already,
+// to be in another. It returns that, or nil, and closes ns.
+func (p *Plugin) remade(target wire.Target, ns *hostns.Netns) (*hostns.Netns, error) {
+	for deadline := time.Now().Add(remaking); ; {
+		_ = ns.Close()
+		if time.Now().After(deadline) {
+			return nil, nil
+		}
+		time.Sleep(lookGap)
+		found, err := hostns.FindPods("/proc", []string{target.PodUID})
+		if err != nil {
+			return nil, err
+		}
+		if ns = found[target.PodUID]; ns == nil || !p.captures(ns) {
+			return ns, nil
+		}
+	}
+}
+
+// addTarget attaches to the interfaces of one target, whose namespace it takes.
+func (p *Plugin) addTarget(target wire.Target, pod *hostns.Netns) ([]wire.Interface, *wire.TargetError) {
+	first := len(p.ready.Interfaces) // nobody else adds any
+	failed, err := p.openTarget(target, pod)
+	if err != nil {
+		failed = &wire.TargetError{Cause: err.Error(), Hint: hint.Of(err)}
+	}
+	if failed != nil {
+		failed.Target = target.ID
+	}
+	added := slices.Clone(p.ready.Interfaces[first:])
+	if pod != nil && len(added) == 0 {
+		_ = pod.Close()
+	}
+	return added, failed
+}
+
+func (p *Plugin) openTarget(target wire.Target, pod *hostns.Netns) (*wire.TargetError, error) {
+	ns, interfaces := p.host, hostns.NodeInterfaces
+	if !target.Node {
+		ns, interfaces = pod, hostns.PodInterfaces
+		if pod == nil {
+			return nil, hint.Wrap(fmt.Errorf("%s: %w", target.Name, hostns.ErrNoProcess),
+				"the pod may have ended just now, or run in a virtual machine (Kata, gVisor), whose packets only the node sees: capture node/NAME")
+		}
+		if pod.Ino == p.host.Ino {
+			return &wire.TargetError{HostNetwork: true, Cause: target.Name + " has no network of its own (hostNetwork)"}, nil
+		}
+	}
+	if len(p.spec.Interfaces) > 0 {
+		interfaces = hostns.AllInterfaces
+	}
+	list, err := interfaces(ns)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target.Name, err)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s has no interface that is up", target.Name)
+	}
+	if list, err = p.choose(p.spec, target, list); err != nil {
+		return nil, err
+	}
+	for _, i := range list {
+		if err := p.attach(target, ns, i); err != nil {
+			return nil, fmt.Errorf("%s: %w", target.Name, err)
+		}
+	}
+	return nil, nil
+}
+
+// attach attaches to one interface. When that fails half-way, packets may have
+// come already: the ID is not used again, and stands for an interface that is gone.
+func (p *Plugin) attach(target wire.Target, ns *hostns.Netns, i hostns.Interface) error {
+	id := len(p.ready.Interfaces)
+	if id == maxInterfaces {
+		return fmt.Errorf("more than %d interfaces on this node", maxInterfaces)
+	}
+	config := bpf.PacketsInterfaceConfig{Snaplen: p.spec.SnapLen, InterfaceId: uint16(id)}
+	if target.Node {
+		config.Exclude = 1
+	}
+	linkType := wire.LinkTypeEthernet
+	if i.Raw {
+		config.Raw, linkType = 1, wire.LinkTypeRaw
+	}
+	p.reserved.Store(int32(id + 1))
+	a, err := attach(p.kernel, ns, i, config, p.spec.Hook)
+	if err != nil && !p.running {
+		p.reserved.Store(int32(id))
+		return err
+	}
+	one := wire.Interface{
+		ID: uint32(id), Target: target.ID, Name: i.Name, Ifindex: i.Index,
+		LinkType: linkType, MAC: i.MAC.String(), MTU: i.MTU,
+	}
+	if a != nil {
+		one.Hook = a.hook
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.attached = append(p.attached, attachedTo{attachment: a, ns: ns, ifindex: i.Index, gone: err != nil})
+	p.ready.Interfaces = append(p.ready.Interfaces, one)
+	if !target.Node {
+		p.netns[target.ID] = ns
+	}
+	return err
+}
+
+// Remove detaches from targets while the plugin captures, and returns their
+// interfaces, those that had not vanished already. Packets from before that
+// may still be read.
+func (p *Plugin) Remove(targets []uint32) []wire.Gone {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var gone []wire.Gone
+	for id := range p.attached {
+		if !p.attached[id].gone && slices.Contains(targets, p.ready.Interfaces[id].Target) {
+			gone = append(gone, p.end(id))
+		}
+	}
+	p.forget()
+	return gone
+}
+
+// Gone returns the interfaces that have vanished since the last call, because
+// their pods ended. all is true once none is left.
+func (p *Plugin) Gone() (gone []wire.Gone, all bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all = true
+	for id := range p.attached {
+		a := &p.attached[id]
+		if !a.gone {
+			exists, err := a.ns.HasInterface(a.ifindex)
+			if err != nil {
+				return nil, false, fmt.Errorf("look for interface %d: %w", id, err)
+			}
+			if !exists {
+				gone = append(gone, p.end(id))
+			}
+		}
+		all = all && a.gone
+	}
+	p.forget()
+	return gone, all, nil
+}
+
+// end gives up an interface; mu is held. Closing takes a while, and nobody has to
+// wait for it.
+func (p *Plugin) end(id int) wire.Gone {
+	a := &p.attached[id]
+	a.gone = true
+	if closing := a.attachment; closing != nil {
+		a.attachment = nil
+		p.closing.Go(func() { _ = closing.Close() })
+	}
+	return wire.Gone{Interface: uint32(id), Target: p.ready.Interfaces[id].Target, TimeNS: time.Now().UnixNano()}
+}
+
+// forget closes the namespaces of targets that have no interface left: they would
+// live for as long as they are open. mu is held.
+func (p *Plugin) forget() {
+	for target, ns := range p.netns {
+		if !slices.ContainsFunc(p.attached, func(a attachedTo) bool { return !a.gone && a.ns == ns }) {
+			delete(p.netns, target)
+			_ = ns.Close()
+		}
+	}
+}
