@@ -212,7 +212,7 @@ func TestPodThatDies(t *testing.T) {
 	r := p.wait(t)
 	r.wantCode(t, 0)
 	sum := parseSummary(t, r.stdout)
-	if !strings.Contains(r.stderr, "pod "+s.namespace+"/web-n1 ended during the capture") || !sum.Complete || sum.Lost != 0 {
+	if !strings.Contains(r.stderr, "n1: left  pod "+s.namespace+"/web-n1\n") || !sum.Complete || sum.Lost != 0 {
 		t.Errorf("%s", r)
 	}
 	if got := rows(t, file, "udp.dstport == 9090", "frame.number"); len(got) != 20 {

@@ -71,6 +71,7 @@ type summary struct {
 		Interfaces    []interfaceSummary
 		Pods          []struct {
 			Namespace, Name, Error string
+			Joined, Left           string
 			HostNetwork            bool
 			Interfaces             []interfaceSummary
 		}

@@ -40,6 +40,8 @@ type Source struct {
 	Node string
 	// Interfaces are the collector's, by wire.Interface.ID.
 	Interfaces []Interface
+	// Names are written to the file when the source is added to a merge that runs.
+	Names []pcapng.Name
 	// ClockOffsetNS is added to the node's timestamps, so that all sources'
 	// times are of one clock.
 	ClockOffsetNS int64

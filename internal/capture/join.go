@@ -11,6 +11,7 @@ func (m *Merger) Add(source Source) (index int, ok bool) {
 		for n, id := range m.place(source.Interfaces) {
 			s.take(source.Interfaces[n], id)
 		}
+		m.writer.name(source.Names)
 		go s.run(m.streamCtx, m.events)
 	})
 	return index, ok

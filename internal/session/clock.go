@@ -32,6 +32,16 @@ func ClockReference(clocks []Clock) Clock {
 	return sorted[(len(sorted)-1)/2]
 }
 
+// ClockCorrections returns for each clock what must be added to its node's
+// timestamps so that all of them agree.
+func ClockCorrections(clocks []Clock) []time.Duration {
+	corrections := make([]time.Duration, len(clocks))
+	for i, c := range clocks {
+		corrections[i] = c.Correction(ClockReference(clocks))
+	}
+	return corrections
+}
+
 // Correction returns what must be added to a node's timestamps so that they agree
 // with those of reference.
 //

@@ -35,6 +35,11 @@ A collector pod starts on each node that has a target, attaches to the
 interfaces of the targets only, and streams their packets here. When the
 capture ends, for whatever reason, the collectors end and are deleted.
 
+While it runs, the capture keeps up with the cluster: pods that begin to match are
+added, on nodes that may have no collector yet, and pods that end are closed, so a
+rollout is captured as a whole. --no-follow fixes the list, as it is fixed for
+captures that nodes store.
+
 With a destination (--blob-upload, --s3-bucket, --pvc, --host-path) the nodes
 store the packets themselves, as archives NAME-NODE-TIME.tar.gz. With --no-wait
 the command returns when the capture has begun: see capture list.
@@ -92,6 +97,8 @@ type createOptions struct {
 	includeMetadata bool
 	redact          bool
 	maxNodes        int
+	noFollow        bool
+	patience        time.Duration // for the first pod
 
 	filters filterFlags
 
@@ -153,6 +160,9 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	o.filters.addTo(f)
 	f.BoolVar(&o.redact, "redact", false, "keep the headers of each packet only: no payload leaves the node")
 	f.IntVar(&o.maxNodes, "max-nodes", 20, "ask before capturing on more nodes than this; 0 is any number")
+
+	f.BoolVar(&o.noFollow, "no-follow", false, "capture the pods of the beginning only, not those that come later")
+	f.DurationVar(&o.patience, "pod-running-timeout", 0, "how long to wait for a first pod that runs; 0 is not at all")
 
 	f.StringVar(&o.write, "write", "", "the file, or - for standard output (default NAME-TIME.pcapng, unless nodes store the capture, or it is only looked at)")
 	o.viewFlags.addTo(f)
@@ -276,6 +286,8 @@ func (o *createOptions) checkStored() error {
 		return hint.Wrap(errors.New("--file-count is for captures that nodes store"), "add --no-wait or a destination such as --host-path")
 	case o.fileCount > 0 && o.maxSizeMB == 0:
 		return errors.New("--file-count needs --max-size, the size of each file")
+	case o.patience < 0 || o.patience > maxCapture:
+		return fmt.Errorf("--pod-running-timeout %s is not between 0 and %s", o.patience, maxCapture)
 	case o.maxNodes < 0:
 		return fmt.Errorf("--max-nodes %d is negative", o.maxNodes)
 	case o.noWait && o.write != "":

@@ -188,7 +188,7 @@ func TestSummaryHasHostNetworkPods(t *testing.T) {
 	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "")
 	n := &nodeRun{plan: &p, source: &capture.SourceResult{Interfaces: []capture.InterfaceResult{
 		{Interface: capture.Interface{Target: 0, Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: 1},
-		{Interface: capture.Interface{Target: 1, Interface: pcapng.Interface{Name: "n1/ens3"}}, Packets: 2},
+		{Interface: capture.Interface{Target: nodeTarget, Interface: pcapng.Interface{Name: "n1/ens3"}}, Packets: 2},
 	}}}
 	r.nodes = []*nodeRun{n}
 	want := []SummaryNode{{
@@ -236,7 +236,7 @@ func TestHeadlineOfSourcesThatFailed(t *testing.T) {
 	r, _, _ := ended(t, result)
 	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "")
 	r.nodes[0].plan = &p
-	r.nodes[0].failed = []wire.TargetError{{Target: 1, Cause: "the whole node"}}
+	r.nodes[0].failed = []wire.TargetError{{Target: nodeTarget, Cause: "the whole node"}}
 	result.Sources[0].Err = wire.ErrCut
 	for readerLeft, want := range map[bool]string{
 		false: ": 1 packet from 1 pod on 1 node, at least 5,812 lost; incomplete",

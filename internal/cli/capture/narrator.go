@@ -38,9 +38,9 @@ func (n *narrator) ready(node *nodeRun) {
 		interfaces[i.Target] = append(interfaces[i.Target], i.Name)
 	}
 	var words []string
-	for id := range uint32(len(node.plan.packets.Targets)) {
-		if names := interfaces[id]; len(names) > 0 {
-			words = append(words, fmt.Sprintf("%s (%s)", node.plan.target(id), strings.Join(names, " ")))
+	for _, t := range node.plan.packets.Targets {
+		if names := interfaces[t.ID]; len(names) > 0 {
+			words = append(words, fmt.Sprintf("%s (%s)", node.plan.target(t.ID), strings.Join(names, " ")))
 		}
 	}
 	n.Info(fmt.Sprintf("%s: ready in %.1fs  %s", node.plan.node.Name, node.session.ReadyAfter().Seconds(), strings.Join(words, ", ")))

@@ -18,11 +18,14 @@ const ringBytes = 64 << 20
 // defaultKubeletPort is where a kubelet listens when its node does not say.
 const defaultKubeletPort = 10250
 
+// nodeTarget is the wire.Target.ID of a node itself, behind those of all pods.
+const nodeTarget = uint32(1) << 30
+
 // A nodePlan is what one collector does.
 type nodePlan struct {
 	node    target.Node
 	packets wire.PacketsSpec
-	// pods are the pods by wire.Target.ID. The whole node is the ID after them.
+	// pods are the pods by wire.Target.ID; that of the node is nodeTarget.
 	pods []target.Pod
 	// hostNetwork are pods that stand behind the whole node.
 	hostNetwork []target.Pod
@@ -36,18 +39,31 @@ func planNode(node target.Node, snapLen uint32, hook string) nodePlan {
 			p.hostNetwork = append(p.hostNetwork, pod)
 			continue
 		}
-		p.packets.Targets = append(p.packets.Targets, wire.Target{
-			ID: uint32(len(p.pods)), Name: "pod " + pod.String(), PodUID: pod.CgroupUID,
-		})
-		p.pods = append(p.pods, pod)
+		p.packets.Targets = append(p.packets.Targets, p.add(pod))
 	}
 	if node.Whole || len(p.hostNetwork) > 0 {
-		p.packets.Targets = append(p.packets.Targets, wire.Target{ID: uint32(len(p.pods)), Name: "node " + node.Name, Node: true})
+		p.packets.Targets = append(p.packets.Targets, p.wholeNode())
 	}
 	if node.Object != nil && node.Object.Status.DaemonEndpoints.KubeletEndpoint.Port > 0 {
 		p.packets.KubeletPort = uint16(node.Object.Status.DaemonEndpoints.KubeletEndpoint.Port)
 	}
 	return p
+}
+
+// add makes a pod a target.
+func (p *nodePlan) add(pod target.Pod) wire.Target {
+	p.pods = append(p.pods, pod)
+	return p.wireTarget(uint32(len(p.pods) - 1))
+}
+
+// wireTarget is a pod as its collector is told of it.
+func (p *nodePlan) wireTarget(id uint32) wire.Target {
+	return wire.Target{ID: id, Name: "pod " + p.pods[id].String(), PodUID: p.pods[id].CgroupUID}
+}
+
+// wholeNode is the node itself as a target.
+func (p *nodePlan) wholeNode() wire.Target {
+	return wire.Target{ID: nodeTarget, Name: "node " + p.node.Name, Node: true}
 }
 
 // warnings say what the user may not expect of the plan.
@@ -61,11 +77,14 @@ func (p *nodePlan) warnings() []string {
 
 // target names the target with a wire.Target.ID, for messages.
 func (p *nodePlan) target(id uint32) string {
-	if int(id) < len(p.pods) {
+	if p.isPod(id) {
 		return "pod " + p.pods[id].String()
 	}
 	return "node " + p.node.Name
 }
+
+// isPod tells a pod's target from that of the node.
+func (p *nodePlan) isPod(id uint32) bool { return int(id) < len(p.pods) }
 
 // interfaces describe a collector's interfaces as the file's reader will see
 // them. The collector's answer is not trusted: it must name each interface and
@@ -73,21 +92,26 @@ func (p *nodePlan) target(id uint32) string {
 func (p *nodePlan) interfaces(hello wire.Hello, ready wire.Ready) ([]capture.Interface, error) {
 	all := make([]capture.Interface, len(ready.Interfaces))
 	for n, i := range ready.Interfaces {
-		if i.ID != uint32(n) || int(i.Target) > len(p.pods) {
+		if i.ID != uint32(n) || !p.isPod(i.Target) && i.Target != nodeTarget {
 			return nil, fmt.Errorf("collector answered with interface %d of target %d in place %d", i.ID, i.Target, n)
 		}
-		mac, _ := net.ParseMAC(i.MAC) // an interface may have none
-		all[n] = capture.Interface{Target: i.Target, Interface: pcapng.Interface{
-			Name: p.interfaceName(i), Description: p.description(i),
-			OS: hello.Kernel, MAC: mac, LinkType: i.LinkType, SnapLen: ready.SnapLen,
-		}}
+		all[n] = p.describe(hello, i)
 	}
 	return all, nil
 }
 
+// describe describes one interface.
+func (p *nodePlan) describe(hello wire.Hello, i wire.Interface) capture.Interface {
+	mac, _ := net.ParseMAC(i.MAC) // an interface may have none
+	return capture.Interface{Target: i.Target, Interface: pcapng.Interface{
+		Name: p.interfaceName(i), Description: p.description(i),
+		OS: hello.Kernel, MAC: mac, LinkType: i.LinkType, SnapLen: p.packets.SnapLen,
+	}}
+}
+
 // interfaceName is NS/POD/IFNAME, or NODE/IFNAME.
 func (p *nodePlan) interfaceName(i wire.Interface) string {
-	if int(i.Target) < len(p.pods) {
+	if p.isPod(i.Target) {
 		return p.pods[i.Target].String() + "/" + i.Name
 	}
 	return p.node.Name + "/" + i.Name
@@ -95,7 +119,7 @@ func (p *nodePlan) interfaceName(i wire.Interface) string {
 
 func (p *nodePlan) description(i wire.Interface) string {
 	words := []string{"node " + p.node.Name}
-	if int(i.Target) < len(p.pods) {
+	if p.isPod(i.Target) {
 		pod := p.pods[i.Target]
 		words = append(words, "pod "+pod.String())
 		if pod.Owner != "" {

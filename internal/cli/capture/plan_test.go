@@ -22,7 +22,7 @@ func TestPlanNode(t *testing.T) {
 	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "socket")
 	want := wire.PacketsSpec{SnapLen: 96, RingBytes: ringBytes, Hook: "socket", KubeletPort: 10250, Targets: []wire.Target{
 		{ID: 0, Name: "pod shop/web", PodUID: "u1"},
-		{ID: 1, Name: "node n1", Node: true}, // because of the pod on its network
+		{ID: nodeTarget, Name: "node n1", Node: true}, // because of the pod on its network
 	}}
 	if diff := cmp.Diff(want, p.packets); diff != "" {
 		t.Error(diff)
@@ -40,7 +40,7 @@ func TestInterfacesAreNamedForTheReader(t *testing.T) {
 	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "")
 	got, err := p.interfaces(wire.Hello{Kernel: "Linux 6.18"}, wire.Ready{SnapLen: 96, Interfaces: []wire.Interface{
 		{ID: 0, Target: 0, Name: "eth0", LinkType: wire.LinkTypeEthernet, MAC: "02:00:00:00:00:01"},
-		{ID: 1, Target: 1, Name: "tun0", LinkType: wire.LinkTypeRaw},
+		{ID: 1, Target: nodeTarget, Name: "tun0", LinkType: wire.LinkTypeRaw},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestInterfacesAreNamedForTheReader(t *testing.T) {
 			Name: "shop/web/eth0", Description: "node n1, pod shop/web, owner Deployment/web, containers web sidecar", OS: "Linux 6.18",
 			MAC: []byte{2, 0, 0, 0, 0, 1}, LinkType: wire.LinkTypeEthernet, SnapLen: 96,
 		}},
-		{Target: 1, Interface: pcapng.Interface{
+		{Target: nodeTarget, Interface: pcapng.Interface{
 			Name: "n1/tun0", Description: "node n1, host-network pod kube-system/proxy", OS: "Linux 6.18", LinkType: wire.LinkTypeRaw, SnapLen: 96,
 		}},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
@@ -52,22 +53,33 @@ type captureRun struct {
 	cluster    *kube.Cluster
 	resolved   *target.Resolved
 	plans      []nodePlan
+	clock      session.Clock // that the nodes' are corrected to
+	linkType   uint16        // of the first interface
 	sessions   *session.Run
-	nodes      []*nodeRun // by plan
+	nodes      []*nodeRun // by plan, then those that joined
+	joining    *joining   // nil: nobody is followed
 	output     *output
 
 	wiresharkPath string // with --wireshark
 }
 
-// A nodeRun is what became of one node.
+// A nodeRun is what became of one node. While pods are followed, joining.mu guards
+// all of it.
 type nodeRun struct {
 	plan    *nodePlan
 	session *session.Session // nil when it did not start
 	failed  []wire.TargetError
 	err     error // why it has no session, or did not end in order
+	index   int   // among the merger's sources; noSource: it is none
 	source  *capture.SourceResult
 	buf     []byte // for frames of a stored capture
+	follow  following
 }
+
+// noSource is the index of a node whose packets are not merged.
+const noSource = -1
+
+func newNodeRun(plan *nodePlan) *nodeRun { return &nodeRun{plan: plan, index: noSource} }
 
 func newRun(o *createOptions, c *config) *captureRun {
 	r := &captureRun{createOptions: o, config: c, began: o.now(), narrator: newNarrator(o.streams.ErrOut, o.quiet)}
@@ -114,7 +126,7 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	// Both ask the API server only, so neither waits for the other.
 	var resolveErr, openErr error
 	var both sync.WaitGroup
-	both.Go(func() { r.resolved, resolveErr = r.config.selection.Resolve(ctx, r.cluster.Client) })
+	both.Go(func() { r.resolved, resolveErr = r.resolve(ctx) })
 	both.Go(func() {
 		config := r.sessionConfig()
 		config.Executor, config.Events = executor, r.narrator.Starting
@@ -176,10 +188,11 @@ func (r *captureRun) plan() {
 		if r.config.filter != nil {
 			r.plans[i].packets.Filter = &r.config.filter.spec
 		}
+		r.plans[i].packets.Follow = r.following()
 		for _, warning := range r.plans[i].warnings() {
 			r.warn(warning)
 		}
-		r.nodes = append(r.nodes, &nodeRun{plan: &r.plans[i]})
+		r.nodes = append(r.nodes, newNodeRun(&r.plans[i]))
 	}
 	if warning := relayWarning(r.resolved.Nodes); warning != "" {
 		r.warn(warning)
@@ -222,6 +235,10 @@ func (r *captureRun) capture(ctx context.Context) error {
 	var names []pcapng.Name
 	var naming sync.WaitGroup
 	naming.Go(func() { names = r.names(ctx) }) // while the pods start
+	if r.following() {
+		r.joining = newJoining(ctx, r)
+		defer r.joining.end()
+	}
 	started := r.start(ctx)
 	naming.Wait()
 	if len(started) == 0 || ctx.Err() != nil {
@@ -243,16 +260,18 @@ func (r *captureRun) capture(ctx context.Context) error {
 	merger := capture.NewMerger(sources, r.output.Output, capture.Options{
 		Section: r.section(started), Names: names,
 		MaxPackets: r.config.packets, MaxBytes: r.config.maxBytes,
-		Stop: func() { go stopper.stop(ctx) },
+		Stop: func() { go stopper.stop(ctx) }, Ended: r.joining.ended,
 	})
 	stopper.totals = merger.Totals
 	running := r.narrator.capturing(r.config.duration, merger.Totals)
 	go stopper.start(ctx, r.config.duration)
 	r.output.whenClosed(stopper, func() { stopper.stop(ctx) })
+	r.joining.begin(merger, stopper)
 	result, err := merger.Run(context.WithoutCancel(ctx))
 	stopper.end()
 	err = errors.Join(err, r.output.closeViews())
 	running()
+	r.joining.end()
 	if err != nil && result.FileBytes == 0 {
 		if errors.Is(err, capture.ErrReaderClosed) {
 			r.narrator.Info(r.output.Name() + ": ended by the reader before it began")
@@ -260,8 +279,11 @@ func (r *captureRun) capture(ctx context.Context) error {
 		}
 		return errors.Join(err, r.output.Discard()) // not even the header
 	}
-	for i, n := range started {
-		n.source = &result.Sources[i]
+	for _, n := range r.nodes {
+		if n.index == noSource {
+			continue
+		}
+		n.source = &result.Sources[n.index]
 		if n.source.Reason == wire.EndSignal {
 			if cause := n.session.Cause(); cause != nil {
 				n.source.Err = fmt.Errorf("%w (%w)", n.source.Err, cause)
@@ -299,14 +321,33 @@ func (r *captureRun) start(ctx context.Context) []*nodeRun {
 		for _, warning := range n.session.Ready().Warnings {
 			r.warn("node " + n.plan.node.Name + ": " + warning)
 		}
-		for _, f := range n.failed {
-			r.warn(n.plan.target(f.Target) + " is not captured: " + f.Cause)
-		}
-		if len(n.session.Ready().Interfaces) > 0 {
+		if r.following() || len(n.session.Ready().Interfaces) > 0 {
 			started = append(started, n)
 		}
 	}
+	if !slices.ContainsFunc(started, func(n *nodeRun) bool { return len(n.session.Ready().Interfaces) > 0 }) {
+		r.giveUp(started)
+		started = nil
+	}
+	for _, n := range r.nodes {
+		for _, f := range n.failed {
+			r.warn(n.plan.target(f.Target) + " is not captured: " + f.Cause)
+		}
+	}
 	return started
+}
+
+// giveUp ends collectors that have attached to nothing: why is the nodes' failure.
+func (r *captureRun) giveUp(nodes []*nodeRun) {
+	for _, n := range nodes {
+		if len(n.failed) > 0 && !n.failed[0].HostNetwork {
+			n.err = fmt.Errorf("node %s: %w", n.plan.node.Name, hint.Wrap(errors.New(n.failed[0].Cause), n.failed[0].Hint))
+			r.narrator.Failed(n.plan.node.Name, n.err)
+			n.failed = nil
+		}
+		_ = n.session.Close()
+		n.session = nil
+	}
 }
 
 // nothingStarted prints the summary, and is why no node captures; each node has
@@ -344,32 +385,49 @@ func (r *captureRun) sources(started []*nodeRun) ([]capture.Source, error) {
 	for i, n := range started {
 		clocks[i] = n.session.Clock()
 	}
-	corrections := session.ClockCorrections(clocks)
+	r.clock = session.ClockReference(clocks)
 	sources := make([]capture.Source, len(started))
 	linkTypes := map[uint16]bool{}
 	for i, n := range started {
-		interfaces, err := n.plan.interfaces(n.session.Hello(), n.session.Ready())
-		if err != nil {
-			return nil, fmt.Errorf("node %s: %w", n.plan.node.Name, err)
+		var err error
+		if sources[i], err = r.source(n); err != nil {
+			return nil, err
 		}
-		for k := range interfaces {
-			interfaces[k].Filter = r.config.filterText()
-			linkTypes[interfaces[k].LinkType] = true
-			if corrections[i] != 0 {
-				interfaces[k].Comments = append(interfaces[k].Comments, fmt.Sprintf("clock of node %s corrected by %s", n.plan.node.Name, corrections[i]))
+		n.index = i
+		for _, one := range sources[i].Interfaces {
+			if len(linkTypes) == 0 {
+				r.linkType = one.LinkType
 			}
-		}
-		if corrections[i] != 0 {
-			r.warn(fmt.Sprintf("the clock of node %s is off by %s from the other nodes': corrected in the file", n.plan.node.Name, (-corrections[i]).Round(time.Millisecond)))
-		}
-		sources[i] = capture.Source{
-			Node: n.plan.node.Name, Interfaces: interfaces, ClockOffsetNS: corrections[i].Nanoseconds(), Frames: n.session,
+			linkTypes[one.LinkType] = true
 		}
 	}
 	if r.config.format == capture.Pcap && len(linkTypes) > 1 {
 		return nil, errors.New("the targets' interfaces have different link types, which a pcap file cannot hold: use --format pcapng")
 	}
 	return sources, nil
+}
+
+// source connects one session to the merger.
+func (r *captureRun) source(n *nodeRun) (capture.Source, error) {
+	node := n.plan.node.Name
+	interfaces, err := n.plan.interfaces(n.session.Hello(), n.session.Ready())
+	if err != nil {
+		return capture.Source{}, fmt.Errorf("node %s: %w", node, err)
+	}
+	for k := range interfaces {
+		interfaces[k].Filter = r.config.filterText()
+	}
+	correction := n.session.Clock().Correction(r.clock)
+	if correction != 0 {
+		n.follow.comment = fmt.Sprintf("clock of node %s corrected by %s", node, correction)
+		r.warn(fmt.Sprintf("the clock of node %s is off by %s from the other nodes': corrected in the file", node, (-correction).Round(time.Millisecond)))
+		for k := range interfaces {
+			interfaces[k].Comments = append(interfaces[k].Comments, n.follow.comment)
+		}
+	}
+	return capture.Source{
+		Node: node, Interfaces: interfaces, ClockOffsetNS: correction.Nanoseconds(), Frames: n.session, Attached: r.joining.attached(n),
+	}, nil
 }
 
 // section describes the program and the nodes.

@@ -3,32 +3,50 @@ package capture
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
 )
 
 // A stopper starts all collectors at once, and ends them when it is time.
 type stopper struct {
 	run     *captureRun
-	nodes   []*nodeRun
 	totals  func() capture.Totals // of the merger; set before start and stop
 	once    sync.Once
 	stopped chan struct{} // closed when stop has begun
 	ended   chan struct{} // closed when every stream has ended
+
+	mu       sync.Mutex
+	sessions []*session.Session
+	stopping bool
 }
 
 func newStopper(r *captureRun, nodes []*nodeRun) *stopper {
-	return &stopper{run: r, nodes: nodes, stopped: make(chan struct{}), ended: make(chan struct{})}
+	s := &stopper{run: r, stopped: make(chan struct{}), ended: make(chan struct{})}
+	for _, n := range nodes {
+		s.sessions = append(s.sessions, n.session)
+	}
+	return s
+}
+
+// add has one more collector stopped with the others. It returns false when those
+// have been told to already.
+func (s *stopper) add(one *session.Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = append(s.sessions, one)
+	return !s.stopping
 }
 
 // start says go, and stop when duration is over or ctx ends. The time runs
 // whether or not there is traffic.
 func (s *stopper) start(ctx context.Context, duration time.Duration) {
-	s.each(func(n *nodeRun) {
-		if err := n.session.Go(context.WithoutCancel(ctx)); err != nil {
-			n.session.Close() // its stream then ends with an error that is told
+	s.each(func(one *session.Session) {
+		if err := one.Go(context.WithoutCancel(ctx)); err != nil {
+			one.Close() // its stream then ends with an error that is told
 		}
 	})
 	s.run.narrator.began(duration)
@@ -53,18 +71,21 @@ func (s *stopper) start(ctx context.Context, duration time.Duration) {
 // all the time that it makes use of.
 func (s *stopper) stop(ctx context.Context) {
 	s.once.Do(func() {
+		s.mu.Lock()
+		s.stopping = true
+		s.mu.Unlock()
 		close(s.stopped)
 		s.run.narrator.Status("finishing")
 		ctx := context.WithoutCancel(ctx)
-		s.each(func(n *nodeRun) {
+		s.each(func(one *session.Session) {
 			// A stream that cannot be written to is read to its end all the same.
-			_ = n.session.Stop(ctx)
+			_ = one.Stop(ctx)
 		})
 		if s.waitForProgress() {
 			return
 		}
 		s.run.warn(fmt.Sprintf("collectors have sent nothing more for %s: what they hold is lost", finishTime))
-		s.each(func(n *nodeRun) { _ = n.session.Close() })
+		s.each(func(one *session.Session) { _ = one.Close() })
 	})
 }
 
@@ -92,10 +113,13 @@ func (s *stopper) waitForProgress() bool {
 // end is called when every stream has ended.
 func (s *stopper) end() { close(s.ended) }
 
-func (s *stopper) each(f func(*nodeRun)) {
+func (s *stopper) each(f func(*session.Session)) {
+	s.mu.Lock()
+	sessions := slices.Clone(s.sessions)
+	s.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, n := range s.nodes {
-		wg.Go(func() { f(n) })
+	for _, one := range sessions {
+		wg.Go(func() { f(one) })
 	}
 	wg.Wait()
 }

@@ -179,7 +179,7 @@ func (r *captureRun) record(n *nodeRun, interfaces []capture.Interface, correcti
 		})
 	}
 	if len(n.plan.packets.Targets) > len(n.plan.pods) {
-		part.Targets = append(part.Targets, archive.Target{ID: uint32(len(n.plan.pods)), Kind: "Node", Name: n.plan.node.Name})
+		part.Targets = append(part.Targets, archive.Target{ID: nodeTarget, Kind: "Node", Name: n.plan.node.Name})
 	}
 	return part
 }

@@ -57,7 +57,8 @@ type SummaryNode struct {
 	Packets uint64 `json:"packets"`
 	Lost    uint64 `json:"lost"` // as in Summary
 	Error   string `json:"error,omitempty"`
-	// Pods are the pods that were captured; Interfaces are the node's own, when
+	// Pods are the pods that were captured, those that joined in the order in which
+	// they came; Interfaces are the node's own, when
 	// the node was.
 	Pods       []SummaryPod       `json:"pods"`
 	Interfaces []SummaryInterface `json:"interfaces,omitempty"`
@@ -69,9 +70,14 @@ type SummaryPod struct {
 	Name      string `json:"name"`
 	// HostNetwork says that the pod uses the network of its node: it has no
 	// interface of its own, those of the node were captured.
-	HostNetwork bool               `json:"hostNetwork,omitempty"`
-	Error       string             `json:"error,omitempty"`
-	Interfaces  []SummaryInterface `json:"interfaces"`
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+	// Joined is when the pod became part of the running capture, and Left when its
+	// capture ended before the others', both in RFC 3339. A pod whose sandbox was made
+	// anew has left and joined.
+	Joined     string             `json:"joined,omitempty"`
+	Left       string             `json:"left,omitempty"`
+	Error      string             `json:"error,omitempty"`
+	Interfaces []SummaryInterface `json:"interfaces"`
 }
 
 // SummaryInterface is one interface's part of a Summary.
@@ -88,6 +94,9 @@ func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputE
 	r.remark(result)
 	if r.summaryFormat() == "" {
 		r.narrator.Info(r.headline(result, errors.Is(outputErr, capture.ErrReaderClosed)))
+		for _, line := range r.comings() {
+			r.narrator.Info(line)
+		}
 	}
 	err := r.printSummary(r.summary(result, took))
 	return r.verdict(ctx, result, errors.Join(outputErr, err))
@@ -120,7 +129,7 @@ func (r *captureRun) remark(result *capture.Result) {
 		}
 		gone := map[uint32]bool{}
 		for _, i := range n.source.Interfaces {
-			if i.Gone && !gone[i.Target] {
+			if i.Gone && !gone[i.Target] && !r.following() {
 				gone[i.Target] = true
 				r.warn(n.plan.target(i.Target) + " ended during the capture: its packets until then are in the file")
 			}
@@ -176,11 +185,17 @@ func (r *captureRun) headline(result *capture.Result, readerLeft bool) string {
 func (n *nodeRun) capturedPods() int {
 	failed := map[uint32]bool{}
 	for _, f := range n.failed {
-		if int(f.Target) < len(n.plan.pods) { // else it is the node
+		if n.plan.isPod(f.Target) {
 			failed[f.Target] = true
 		}
 	}
-	return len(n.plan.pods) - len(failed)
+	pods := map[string]bool{}
+	for id := range n.plan.pods {
+		if !failed[uint32(id)] && !n.missed(uint32(id)) {
+			pods[n.plan.pods[id].UID] = true
+		}
+	}
+	return len(pods)
 }
 
 func plural(n int, word string) string {
@@ -230,6 +245,9 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 		if n.source != nil {
 			s.Files = r.output.files()
 		}
+		if n.follow.added && n.source == nil && n.err == nil {
+			continue // the capture ended while its collector was starting
+		}
 		s.Nodes = append(s.Nodes, n.summary())
 		s.Complete = s.Complete && n.err == nil
 	}
@@ -241,15 +259,12 @@ func (n *nodeRun) summary() SummaryNode {
 	if n.err != nil {
 		s.Error = oneline.Text(n.err.Error())
 	}
-	for _, pod := range n.plan.pods {
-		s.Pods = append(s.Pods, SummaryPod{Namespace: pod.Namespace, Name: pod.Name, Interfaces: []SummaryInterface{}})
-	}
-	for _, f := range n.failed {
-		if int(f.Target) < len(s.Pods) {
-			s.Pods[f.Target].Error = oneline.Text(f.Cause)
+	pods := n.summaryPods()
+	for id := range pods {
+		if !n.missed(uint32(id)) {
+			s.Pods = append(s.Pods, pods[id])
 		}
 	}
-	pods := len(s.Pods)
 	for _, pod := range n.plan.hostNetwork {
 		s.Pods = append(s.Pods, SummaryPod{Namespace: pod.Namespace, Name: pod.Name, HostNetwork: true, Interfaces: []SummaryInterface{}})
 	}
@@ -259,13 +274,37 @@ func (n *nodeRun) summary() SummaryNode {
 	s.Lost = n.source.Lost
 	for _, i := range n.source.Interfaces {
 		s.Packets += i.Packets
-		ifname := i.Name[strings.LastIndexByte(i.Name, '/')+1:]
-		one := SummaryInterface{Name: ifname, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
-		if int(i.Target) < pods {
-			s.Pods[i.Target].Interfaces = append(s.Pods[i.Target].Interfaces, one)
-		} else {
-			s.Interfaces = append(s.Interfaces, one)
+		if !n.plan.isPod(i.Target) {
+			s.Interfaces = append(s.Interfaces, summaryInterface(i))
 		}
 	}
 	return s
+}
+
+// summaryPods are all pods of the plan, by wire.Target.ID.
+func (n *nodeRun) summaryPods() []SummaryPod {
+	pods := make([]SummaryPod, len(n.plan.pods))
+	for id, pod := range n.plan.pods {
+		pods[id] = SummaryPod{Namespace: pod.Namespace, Name: pod.Name, Interfaces: []SummaryInterface{}}
+		joined, left := n.stay(uint32(id))
+		pods[id].Joined, pods[id].Left = stamp(joined), stamp(left)
+	}
+	for _, f := range n.failed {
+		if n.plan.isPod(f.Target) {
+			pods[f.Target].Error = oneline.Text(f.Cause)
+		}
+	}
+	if n.source != nil {
+		for _, i := range n.source.Interfaces {
+			if n.plan.isPod(i.Target) {
+				pods[i.Target].Interfaces = append(pods[i.Target].Interfaces, summaryInterface(i))
+			}
+		}
+	}
+	return pods
+}
+
+func summaryInterface(i capture.InterfaceResult) SummaryInterface {
+	ifname := i.Name[strings.LastIndexByte(i.Name, '/')+1:]
+	return SummaryInterface{Name: ifname, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
 }
