@@ -208,7 +208,7 @@ func (m *Merger) promise() int64 {
 // put takes one packet out of the window.
 func (m *Merger) put(p pcapng.Packet) {
 	t := &m.writer.tallies[p.Interface()]
-	if !m.discard && !t.absent {
+	if !m.discard && (!t.absent || m.writer.err != nil) {
 		if len(m.notes) > 0 {
 			m.note(p.TimeNS())
 		}
