@@ -79,7 +79,7 @@ type summary struct {
 }
 
 type interfaceSummary struct {
-	Name                 string
+	Name, Vantage        string
 	Packets, Bytes, Lost uint64
 }
 

@@ -24,6 +24,10 @@ type Interface struct {
 	pcapng.Interface
 	// Target is wire.Interface.Target; it is handed through to the Result.
 	Target uint32
+	// Ifname is the interface's name on its node, and HostSide wire.Interface.HostSide;
+	// they are handed through, too.
+	Ifname   string
+	HostSide bool
 	// JoinedNS is when the interface became part of a running capture, in ns since
 	// 1970 by the node's clock; 0: it was there from the beginning.
 	JoinedNS int64

@@ -43,6 +43,8 @@ type Interface struct {
 	// Uplink is set for an interface of a node whose packets no other of its
 	// interfaces has too: the sum over uplinks counts a packet once.
 	Uplink bool `json:"uplink,omitempty"`
+	// HostSide is set for the node's end of a pod's interface.
+	HostSide bool `json:"hostSide,omitempty"`
 }
 
 // Ready says that every program is attached and counting, but nothing is sent

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -77,6 +78,9 @@ type PacketsSpec struct {
 	// Follow says that targets may come and go later, in KindTargets frames: there
 	// may be none at a time, at first included.
 	Follow bool `json:"follow,omitempty"`
+	// Vantages say where the packets of pods are captured; none: VantagePod. On the
+	// node itself they are packets of the node, which is a target of its own.
+	Vantages []Vantage `json:"vantages,omitempty"`
 	// Hook forces the way of attaching, for tests: "" (TCX, else a packet socket),
 	// "tcx" or "socket".
 	Hook string `json:"hook,omitempty"`
@@ -91,6 +95,20 @@ type PacketsSpec struct {
 	// Interfaces are the names of those to capture on, of pods and nodes. None: those
 	// that carry the target's packets.
 	Interfaces []string `json:"interfaces,omitempty"`
+}
+
+// A Vantage is a place where a pod's packets can be seen.
+type Vantage string
+
+// The vantages.
+const (
+	VantagePod  Vantage = "pod"  // the pod's own interfaces, in its netns
+	VantageNode Vantage = "node" // the other ends of those, on the node
+)
+
+// From reports whether the packets of pods are captured from v.
+func (p *PacketsSpec) From(v Vantage) bool {
+	return slices.Contains(p.Vantages, v) || len(p.Vantages) == 0 && v == VantagePod
 }
 
 // Target is one thing to capture on a node: a pod, or the node itself.
@@ -161,6 +179,11 @@ func (p *PacketsSpec) validate() error {
 	if p.Filter != nil {
 		if err := p.Filter.validate(); err != nil {
 			return err
+		}
+	}
+	for _, v := range p.Vantages {
+		if v != VantagePod && v != VantageNode {
+			return fmt.Errorf("unknown vantage %q", v)
 		}
 	}
 	return validateTargets(p.Targets)

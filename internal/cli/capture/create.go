@@ -98,6 +98,7 @@ type createOptions struct {
 	redact          bool
 	maxNodes        int
 	noFollow        bool
+	vantage         []string
 	patience        time.Duration // for the first pod
 
 	filters filterFlags
@@ -161,6 +162,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.redact, "redact", false, "keep the headers of each packet only: no payload leaves the node")
 	f.IntVar(&o.maxNodes, "max-nodes", 20, "ask before capturing on more nodes than this; 0 is any number")
 
+	f.StringSliceVar(&o.vantage, "vantage", []string{string(wire.VantagePod)}, "where to capture the packets of pods: pod, on their own interfaces; node, on the node's ends of those and all that the node passes on; or both")
 	f.BoolVar(&o.noFollow, "no-follow", false, "capture the pods of the beginning only, not those that come later")
 	f.DurationVar(&o.patience, "pod-running-timeout", 0, "how long to wait for a first pod that runs; 0 is not at all")
 
@@ -192,6 +194,7 @@ type config struct {
 	packets   uint64        // 0: no limit
 	snapLen   uint32
 	format    capture.Format
+	vantages  []wire.Vantage
 	image     string
 	// filter is nil if every packet is captured; interfaces are empty if those are
 	// that carry the targets' packets.
@@ -249,6 +252,9 @@ func (o *createOptions) check() (*config, error) {
 	}
 	err := errors.Join(o.checkStored(), o.checkViews())
 	if err != nil {
+		return nil, err
+	}
+	if c.vantages, err = parseVantages(o.vantage); err != nil {
 		return nil, err
 	}
 	if c.image, err = o.collectors.Image(); err != nil {

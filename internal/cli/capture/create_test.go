@@ -124,7 +124,7 @@ func ended(t *testing.T, result *capture.Result) (*captureRun, *bytes.Buffer, *b
 	r.output = &output{Output: out, file: out.Name()}
 	p := planNode(target.Node{Name: "n1", Pods: shopPods[1:]}, 96, "")
 	result.Sources = []capture.SourceResult{{Node: "n1", Lost: result.Lost, Interfaces: []capture.InterfaceResult{{
-		Interface: capture.Interface{Target: 0, Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: result.Packets, CapBytes: result.CapBytes, Lost: result.Lost, Counted: true,
+		Interface: capture.Interface{Target: 0, Ifname: "eth0", Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: result.Packets, CapBytes: result.CapBytes, Lost: result.Lost, Counted: true,
 	}}}}
 	r.nodes = []*nodeRun{{plan: &p, source: &result.Sources[0]}}
 	return r, stdout, stderr
@@ -187,8 +187,8 @@ func TestSummaryHasHostNetworkPods(t *testing.T) {
 	r, _, _ := ended(t, &capture.Result{})
 	p := planNode(target.Node{Name: "n1", Pods: shopPods}, 96, "")
 	n := &nodeRun{plan: &p, source: &capture.SourceResult{Interfaces: []capture.InterfaceResult{
-		{Interface: capture.Interface{Target: 0, Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: 1},
-		{Interface: capture.Interface{Target: nodeTarget, Interface: pcapng.Interface{Name: "n1/ens3"}}, Packets: 2},
+		{Interface: capture.Interface{Target: 0, Ifname: "eth0", Interface: pcapng.Interface{Name: "shop/web/eth0"}}, Packets: 1},
+		{Interface: capture.Interface{Target: nodeTarget, Ifname: "ens3", Interface: pcapng.Interface{Name: "n1/ens3"}}, Packets: 2},
 	}}}
 	r.nodes = []*nodeRun{n}
 	want := []SummaryNode{{

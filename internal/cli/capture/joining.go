@@ -200,11 +200,10 @@ func (j *joining) node(name, what string) *nodeRun {
 		}
 		return nil
 	}
-	plan := planNode(target.Node{Name: name}, j.run.config.snapLen, j.run.hook)
-	plan.packets.HeadersOnly, plan.packets.Follow = j.run.redact, true
+	plan := j.run.planFor(target.Node{Name: name})
 	n = newNodeRun(&plan)
 	n.follow = newFollowing(n)
-	n.follow.added = true
+	n.follow.added, n.follow.node = true, false
 	j.nodes[name] = n
 	j.run.nodes = append(j.run.nodes, n)
 	j.tasks.Go(func() { j.serve(n) })

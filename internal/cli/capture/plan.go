@@ -103,14 +103,18 @@ func (p *nodePlan) interfaces(hello wire.Hello, ready wire.Ready) ([]capture.Int
 // describe describes one interface.
 func (p *nodePlan) describe(hello wire.Hello, i wire.Interface) capture.Interface {
 	mac, _ := net.ParseMAC(i.MAC) // an interface may have none
-	return capture.Interface{Target: i.Target, Interface: pcapng.Interface{
+	return capture.Interface{Target: i.Target, Ifname: i.Name, HostSide: i.HostSide, Interface: pcapng.Interface{
 		Name: p.interfaceName(i), Description: p.description(i),
 		OS: hello.Kernel, MAC: mac, LinkType: i.LinkType, SnapLen: p.packets.SnapLen,
 	}}
 }
 
-// interfaceName is NS/POD/IFNAME, or NODE/IFNAME.
+// interfaceName is NS/POD/IFNAME, NODE/IFNAME, or for the node's end of a pod's
+// interface NODE/IFNAME (NS/POD).
 func (p *nodePlan) interfaceName(i wire.Interface) string {
+	if i.HostSide && p.isPod(i.Target) {
+		return fmt.Sprintf("%s/%s (%s)", p.node.Name, i.Name, p.pods[i.Target].String())
+	}
 	if p.isPod(i.Target) {
 		return p.pods[i.Target].String() + "/" + i.Name
 	}
@@ -121,6 +125,9 @@ func (p *nodePlan) description(i wire.Interface) string {
 	words := []string{"node " + p.node.Name}
 	if p.isPod(i.Target) {
 		pod := p.pods[i.Target]
+		if i.HostSide {
+			words = append(words, "node's end of an interface")
+		}
 		words = append(words, "pod "+pod.String())
 		if pod.Owner != "" {
 			words = append(words, "owner "+pod.Owner)

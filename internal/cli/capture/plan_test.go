@@ -46,11 +46,11 @@ func TestInterfacesAreNamedForTheReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []capture.Interface{
-		{Target: 0, Interface: pcapng.Interface{
+		{Target: 0, Ifname: "eth0", Interface: pcapng.Interface{
 			Name: "shop/web/eth0", Description: "node n1, pod shop/web, owner Deployment/web, containers web sidecar", OS: "Linux 6.18",
 			MAC: []byte{2, 0, 0, 0, 0, 1}, LinkType: wire.LinkTypeEthernet, SnapLen: 96,
 		}},
-		{Target: nodeTarget, Interface: pcapng.Interface{
+		{Target: nodeTarget, Ifname: "tun0", Interface: pcapng.Interface{
 			Name: "n1/tun0", Description: "node n1, host-network pod kube-system/proxy", OS: "Linux 6.18", LinkType: wire.LinkTypeRaw, SnapLen: 96,
 		}},
 	}

@@ -180,15 +180,21 @@ func (r *captureRun) sessionConfig() session.Config {
 	}
 }
 
+// planFor plans one node, whether it is there at the beginning or joins.
+func (r *captureRun) planFor(node target.Node) nodePlan {
+	p := planNode(node, r.config.snapLen, r.hook)
+	p.packets.HeadersOnly, p.packets.Interfaces, p.packets.Follow = r.redact, r.config.interfaces, r.following()
+	if r.config.filter != nil {
+		p.packets.Filter = &r.config.filter.spec
+	}
+	p.from(r.config.vantages)
+	return p
+}
+
 func (r *captureRun) plan() {
 	r.plans = make([]nodePlan, len(r.resolved.Nodes))
 	for i, node := range r.resolved.Nodes {
-		r.plans[i] = planNode(node, r.config.snapLen, r.hook)
-		r.plans[i].packets.HeadersOnly, r.plans[i].packets.Interfaces = r.redact, r.config.interfaces
-		if r.config.filter != nil {
-			r.plans[i].packets.Filter = &r.config.filter.spec
-		}
-		r.plans[i].packets.Follow = r.following()
+		r.plans[i] = r.planFor(node)
 		for _, warning := range r.plans[i].warnings() {
 			r.warn(warning)
 		}

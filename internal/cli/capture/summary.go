@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -15,6 +14,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // Summary is what -o json and -o yaml print. Its fields are only added to; a
@@ -82,7 +82,9 @@ type SummaryPod struct {
 
 // SummaryInterface is one interface's part of a Summary.
 type SummaryInterface struct {
-	Name    string `json:"name"`
+	Name string `json:"name"`
+	// Vantage is "node" for the node's end of a pod's interface.
+	Vantage string `json:"vantage,omitempty"`
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 	Lost    uint64 `json:"lost"`
@@ -305,6 +307,9 @@ func (n *nodeRun) summaryPods() []SummaryPod {
 }
 
 func summaryInterface(i capture.InterfaceResult) SummaryInterface {
-	ifname := i.Name[strings.LastIndexByte(i.Name, '/')+1:]
-	return SummaryInterface{Name: ifname, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
+	one := SummaryInterface{Name: i.Ifname, Packets: i.Packets, Bytes: i.CapBytes, Lost: i.Lost}
+	if i.HostSide {
+		one.Vantage = string(wire.VantageNode)
+	}
+	return one
 }

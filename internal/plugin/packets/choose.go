@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
@@ -16,8 +15,8 @@ const maxListed = 16
 
 // choose returns those of a target's interfaces that have the names asked for,
 // and packets that the filter can let through. There is at least one.
-func (p *Plugin) choose(spec *wire.PacketsSpec, target wire.Target, list []hostns.Interface) ([]hostns.Interface, error) {
-	var chosen []hostns.Interface
+func (p *Plugin) choose(spec *wire.PacketsSpec, target wire.Target, list []spot) ([]spot, error) {
+	var chosen []spot
 	var refused error
 	for _, i := range list {
 		if len(spec.Interfaces) > 0 && !slices.Contains(spec.Interfaces, i.Name) {
@@ -40,7 +39,7 @@ func (p *Plugin) choose(spec *wire.PacketsSpec, target wire.Target, list []hostn
 	return chosen, nil
 }
 
-func names(list []hostns.Interface) string {
+func names(list []spot) string {
 	var all []string
 	for _, i := range list[:min(len(list), maxListed)] {
 		all = append(all, i.Name)

@@ -3,6 +3,7 @@
 package packets
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -123,21 +124,14 @@ func (p *Plugin) addTarget(target wire.Target, pod *hostns.Netns) ([]wire.Interf
 }
 
 func (p *Plugin) openTarget(target wire.Target, pod *hostns.Netns) (*wire.TargetError, error) {
-	ns, interfaces := p.host, hostns.NodeInterfaces
-	if !target.Node {
-		ns, interfaces = pod, hostns.PodInterfaces
-		if pod == nil {
-			return nil, hint.Wrap(fmt.Errorf("%s: %w", target.Name, hostns.ErrNoProcess),
-				"the pod may have ended just now, or run in a virtual machine (Kata, gVisor), whose packets only the node sees: capture node/NAME")
-		}
-		if pod.Ino == p.host.Ino {
-			return &wire.TargetError{HostNetwork: true, Cause: target.Name + " has no network of its own (hostNetwork)"}, nil
-		}
+	if !target.Node && pod == nil {
+		return nil, hint.Wrap(fmt.Errorf("%s: %w", target.Name, hostns.ErrNoProcess),
+			"the pod may have ended just now, or run in a virtual machine (Kata, gVisor), whose packets only the node sees: capture node/NAME")
 	}
-	if len(p.spec.Interfaces) > 0 {
-		interfaces = hostns.AllInterfaces
+	if !target.Node && pod.Ino == p.host.Ino {
+		return &wire.TargetError{HostNetwork: true, Cause: target.Name + " has no network of its own (hostNetwork)"}, nil
 	}
-	list, err := interfaces(ns)
+	list, err := p.spots(target, pod)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", target.Name, err)
 	}
@@ -147,17 +141,69 @@ func (p *Plugin) openTarget(target wire.Target, pod *hostns.Netns) (*wire.Target
 	if list, err = p.choose(p.spec, target, list); err != nil {
 		return nil, err
 	}
-	for _, i := range list {
-		if err := p.attach(target, ns, i); err != nil {
+	for _, s := range list {
+		if err := p.attach(target, pod, s); err != nil {
 			return nil, fmt.Errorf("%s: %w", target.Name, err)
 		}
 	}
 	return nil, nil
 }
 
+// A spot is an interface in its namespace.
+type spot struct {
+	ns *hostns.Netns
+	hostns.Interface
+	hostSide bool
+}
+
+// spots are where a target's packets are captured.
+func (p *Plugin) spots(target wire.Target, pod *hostns.Netns) ([]spot, error) {
+	var all []spot
+	add := func(ns *hostns.Netns, hostSide bool, list []hostns.Interface, err error) error {
+		for _, i := range list {
+			all = append(all, spot{ns, i, hostSide})
+		}
+		return err
+	}
+	node, inside := hostns.NodeInterfaces, hostns.PodInterfaces
+	if len(p.spec.Interfaces) > 0 {
+		node, inside = hostns.AllInterfaces, hostns.AllInterfaces
+	}
+	if target.Node {
+		list, err := node(p.host)
+		list = slices.DeleteFunc(list, p.isHostSide)
+		err = add(p.host, false, list, err)
+		return all, err
+	}
+	if p.spec.From(wire.VantagePod) {
+		list, err := inside(pod)
+		if err := add(pod, false, list, err); err != nil {
+			return nil, err
+		}
+	}
+	if p.spec.From(wire.VantageNode) {
+		list, err := hostns.HostSides(pod, p.host)
+		if err := add(p.host, true, list, err); err != nil {
+			return nil, err
+		}
+		if len(all) == 0 {
+			return nil, hint.Wrap(errors.New("its interfaces have no other end on the node"), "with --vantage pod they are captured themselves")
+		}
+	}
+	return all, nil
+}
+
+// isHostSide reports whether an interface of the node is captured as the end of a
+// pod's already.
+func (p *Plugin) isHostSide(i hostns.Interface) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.attached, func(a attachedTo) bool { return !a.gone && a.ns == p.host && a.ifindex == i.Index })
+}
+
 // attach attaches to one interface. When that fails half-way, packets may have
 // come already: the ID is not used again, and stands for an interface that is gone.
-func (p *Plugin) attach(target wire.Target, ns *hostns.Netns, i hostns.Interface) error {
+func (p *Plugin) attach(target wire.Target, pod *hostns.Netns, i spot) error {
 	id := len(p.ready.Interfaces)
 	if id == maxInterfaces {
 		return fmt.Errorf("more than %d interfaces on this node", maxInterfaces)
@@ -171,24 +217,24 @@ func (p *Plugin) attach(target wire.Target, ns *hostns.Netns, i hostns.Interface
 		config.Raw, linkType = 1, wire.LinkTypeRaw
 	}
 	p.reserved.Store(int32(id + 1))
-	a, err := attach(p.kernel, ns, i, config, p.spec.Hook)
+	a, err := attach(p.kernel, i.ns, i.Interface, config, p.spec.Hook)
 	if err != nil && !p.running {
 		p.reserved.Store(int32(id))
 		return err
 	}
 	one := wire.Interface{
 		ID: uint32(id), Target: target.ID, Name: i.Name, Ifindex: i.Index,
-		LinkType: linkType, MAC: i.MAC.String(), MTU: i.MTU,
+		LinkType: linkType, MAC: i.MAC.String(), MTU: i.MTU, HostSide: i.hostSide,
 	}
 	if a != nil {
 		one.Hook = a.hook
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.attached = append(p.attached, attachedTo{attachment: a, ns: ns, ifindex: i.Index, gone: err != nil})
+	p.attached = append(p.attached, attachedTo{attachment: a, ns: i.ns, ifindex: i.Index, gone: err != nil})
 	p.ready.Interfaces = append(p.ready.Interfaces, one)
 	if !target.Node {
-		p.netns[target.ID] = ns
+		p.netns[target.ID] = pod
 	}
 	return err
 }
@@ -247,8 +293,12 @@ func (p *Plugin) end(id int) wire.Gone {
 // forget closes the namespaces of targets that have no interface left: they would
 // live for as long as they are open. mu is held.
 func (p *Plugin) forget() {
+	here := map[uint32]bool{}
+	for id := range p.attached {
+		here[p.ready.Interfaces[id].Target] = here[p.ready.Interfaces[id].Target] || !p.attached[id].gone
+	}
 	for target, ns := range p.netns {
-		if !slices.ContainsFunc(p.attached, func(a attachedTo) bool { return !a.gone && a.ns == ns }) {
+		if !here[target] {
 			delete(p.netns, target)
 			_ = ns.Close()
 		}
