@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
@@ -196,7 +198,7 @@ func (j *joining) node(name, what string) *nodeRun {
 	case j.limit > 0 && len(j.nodes) >= j.limit:
 		if !j.full[name] {
 			j.full[name] = true
-			j.run.warn(fmt.Sprintf("what comes to node %s is not captured: %d nodes are captured already (--max-nodes)", name, len(j.nodes)))
+			j.run.warn(fmt.Sprintf("what comes to node %s is not captured: %s captured already (--max-nodes)", name, english.PluralWord(len(j.nodes), "1 node is", comma(uint64(len(j.nodes)))+" nodes are")))
 		}
 		return nil
 	}
