@@ -64,6 +64,7 @@ func shown() []*outcome {
 	recent.add(verdict.Message{Test: &verdict.Test{Suite: "internal/plugin/dns", Name: "TestA/tcx", Result: verdict.Pass}})
 	old.add(verdict.Message{Probe: &verdict.Probe{Plugin: "dns", Lacks: []verdict.Reason{{Cause: "half", Hint: "buy more"}, {Cause: "a \x1b[31mquarter"}}}})
 	old.add(verdict.Message{Probe: &verdict.Probe{Plugin: "dns", Forced: "tcx", Refused: verdict.Reason{Cause: "no TCX"}}})
+	recent.add(verdict.Message{Test: &verdict.Test{Suite: "internal/hostns", Name: "TestC", Result: verdict.Pass}})
 	recent.add(verdict.Message{Probe: &verdict.Probe{Plugin: "dns", Hook: "tcx"}})
 	recent.add(verdict.Message{Probe: &verdict.Probe{Plugin: "dns", Forced: "tcx", Hook: "tcx"}})
 	return []*outcome{old, recent}
@@ -75,7 +76,7 @@ func TestTable(t *testing.T) {
 |---|---|---|
 | **dns** | in part [1] [2] (3) | yes, by tcx (4) |
 | dns by TCX | no [3] | yes (1) |
-| collector, filters in the kernel | yes | yes |
+| collector, filters in the kernel | yes | yes (1) |
 
 1. half; buy more
 2. a [31mquarter

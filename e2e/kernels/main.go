@@ -108,8 +108,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		o.kernels = append(o.kernels, releases()[i])
 	}
-	if o.update != "" && (o.suite != "" || o.run != "") {
-		return o, errors.New("-update needs all tests")
+	if o.update != "" && (o.suite != "" && o.suite != noSuite || o.run != "") {
+		return o, errors.New("-update needs all tests, or none")
 	}
 	return o, nil
 }
@@ -162,7 +162,7 @@ func (o options) testAll(ctx context.Context, kernels []kernel, logs string, std
 			wrong = append(wrong, fmt.Errorf("Linux %s: %s", k.version, problem))
 		}
 	}
-	if o.run != "" || o.suite != "" && o.suite != noSuite {
+	if len(p.Probes) == 0 || o.run != "" {
 		return errors.Join(wrong...)
 	}
 	table := render(outcomes, p.Probes)

@@ -25,9 +25,10 @@ func render(outcomes []*outcome, probes []plan.Probe) string {
 	for _, probe := range probes {
 		p.row(rowName(probe), outcomes, func(o *outcome) string { return p.cell(o, probe) })
 	}
-	p.row("collector, filters in the kernel", outcomes, func(o *outcome) string {
-		return p.state(o, func(t verdict.Test) bool { return !strings.HasPrefix(t.Suite, pluginsDir) }, verdict.Probe{})
-	})
+	others := func(t verdict.Test) bool { return !strings.HasPrefix(t.Suite, pluginsDir) }
+	if slices.ContainsFunc(outcomes, func(o *outcome) bool { return slices.ContainsFunc(o.sorted(), others) }) {
+		p.row("collector, filters in the kernel", outcomes, func(o *outcome) string { return p.state(o, others, verdict.Probe{}) })
+	}
 	p.text.WriteString("\n")
 	for i, note := range p.notes {
 		fmt.Fprintf(&p.text, "%d. %s\n", i+1, note)
