@@ -2,7 +2,9 @@ package retina_test
 
 import (
 	"encoding"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -149,6 +151,91 @@ func TestMetricsInDocsExist(t *testing.T) {
 	for _, name := range names {
 		if !known[name] && name != "networkobservability_adv_dns" { // a pattern
 			t.Errorf("%s is in the docs, and not in the catalogue", name)
+		}
+	}
+}
+
+// pages are the project's Markdown files by path.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (strings.HasPrefix(name, ".") && name != "." || slices.Contains([]string{"bin", "dist", "node_modules"}, name)):
+			return filepath.SkipDir
+		case filepath.Ext(name) != ".md":
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		all[filepath.ToSlash(name)] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d pages", len(all))
+	}
+	return all
+}
+
+// TestLinks follows every link of the pages that stays in the project, to the
+// heading.
+func TestLinks(t *testing.T) {
+	all := pages(t)
+	checked := 0
+	for page, text := range all {
+		text = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "")
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			to, heading, _ := strings.Cut(link[1], "#")
+			if strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
+				continue
+			}
+			checked++
+			target := page
+			if to != "" {
+				target = path.Join(path.Dir(page), to)
+			}
+			if _, err := os.Stat(filepath.FromSlash(target)); err != nil {
+				t.Errorf("%s: link to %s: %v", page, link[1], err)
+				continue
+			}
+			if heading != "" && !slices.Contains(headings(all[target]), heading) {
+				t.Errorf("%s: link to %s: there is no such heading", page, link[1])
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d links were found", checked)
+	}
+}
+
+// headings are the anchors that GitHub makes of a page's headings.
+func headings(page string) []string {
+	var all []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(page, -1) {
+		anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		all = append(all, strings.ReplaceAll(anchor, " ", "-"))
+	}
+	return all
+}
+
+// TestShellBlocks looks at the blocks of commands in the pages: each line is one
+// that TestExamples of e2e runs, or the block says what it needs.
+func TestShellBlocks(t *testing.T) {
+	runnable := regexp.MustCompile(`^(#.*|kubectl retina [a-z]+ .*|)$`)
+	for page, text := range pages(t) {
+		for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text, -1) {
+			if strings.HasPrefix(block[1], "# needs ") {
+				continue
+			}
+			for line := range strings.SplitSeq(block[1], "\n") {
+				if !runnable.MatchString(line) {
+					t.Errorf("%s: no test runs %q: let its block begin with `# needs …`", page, line)
+				}
+			}
 		}
 	}
 }

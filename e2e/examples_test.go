@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,19 +18,10 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/e2e/internal/storage"
 )
 
-// TestExamples runs every example of the help texts and of the README on a
-// cluster that has what they name.
+// TestExamples runs every example of the README, the pages in docs and the help
+// texts on a cluster that has what they name.
 func TestExamples(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var examples []string
-	for i, block := range strings.Split(string(readme), "```") {
-		if i%2 == 1 {
-			examples = append(examples, commands(block)...)
-		}
-	}
+	examples := pageExamples(t)
 	for _, args := range [][]string{
 		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"doctor", "--help"}, {"shell", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
 		{"capture", "logs", "--help"}, {"capture", "stop", "--help"}, {"capture", "download", "--help"}, {"capture", "delete", "--help"},
@@ -42,7 +34,7 @@ func TestExamples(t *testing.T) {
 		examples = append(examples, commands(text)...)
 	}
 	examples = unique(examples) // in their order: a capture is begun before it is stopped
-	if len(examples) < 20 {
+	if len(examples) < 40 {
 		t.Fatalf("only %d examples found: %q", len(examples), examples)
 	}
 	openExampleShop(t)
@@ -73,6 +65,38 @@ func TestExamples(t *testing.T) {
 		t.Run(example, func(t *testing.T) { runExample(t, bin, dir, sas, example) })
 	}
 	wantNothingLeft(t)
+}
+
+// pageExamples are the commands in the blocks of README.md and docs, but for the
+// blocks that begin with "# needs", and for the reference, which has the help texts.
+func pageExamples(t *testing.T) []string {
+	t.Helper()
+	files := []string{"../README.md"}
+	err := filepath.WalkDir("../docs", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "reference" {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(name) == ".md" {
+			files = append(files, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, block := range strings.Split(string(text), "```") {
+			if _, content, _ := strings.Cut(block, "\n"); i%2 == 1 && !strings.HasPrefix(content, "# needs ") {
+				examples = append(examples, commands(content)...)
+			}
+		}
+	}
+	return examples
 }
 
 // unique are the texts in their order, each once.
@@ -114,8 +138,10 @@ func openExampleShop(t *testing.T) {
 // would when it has a long time to go.
 func runExample(t *testing.T, bin, dir, sas, example string) {
 	creates := strings.Contains(example, "capture create")
-	if (strings.Contains(example, " night") || strings.Contains(example, "--watch")) && !creates {
-		openNight(t, sas)
+	if named := regexp.MustCompile(`capture (?:stop|logs|download|delete) ([a-z]+)`).FindStringSubmatch(example); named != nil {
+		openStored(t, sas, named[1])
+	} else if strings.Contains(example, "capture list") || strings.Contains(example, " night") && !creates {
+		openStored(t, sas, "night")
 	}
 	command := strings.ReplaceAll(example, "kubectl retina", "kubectl-retina")
 	if strings.Contains(command, "--blob") {
@@ -172,14 +198,14 @@ func (p *process) printed(t testing.TB) {
 	})
 }
 
-// openNight makes the capture night anew, stored on the nodes and in a container.
-func openNight(t testing.TB, sas string) {
+// openStored makes a capture of this name, stored on the nodes and in a container.
+func openStored(t testing.TB, sas, name string) {
 	t.Helper()
-	retina(t, "capture", "create", "node/n1", "node/n2", "--name", "night", "--no-wait", "--duration", "1s", "--include-metadata=false",
+	retina(t, "capture", "create", "node/n1", "node/n2", "--name", name, "--no-wait", "--duration", "1s", "--include-metadata=false",
 		"--host-path", ".", "--blob-upload-file", secretFile(t, sas), "--insecure-blob").wantCode(t, 0)
 	eventually(t, 40*time.Second, func() error {
 		if r := retina(t, "capture", "list"); !strings.Contains(r.stdout, "Done") {
-			return fmt.Errorf("night is not done: %s", r)
+			return fmt.Errorf("%s is not done: %s", name, r)
 		}
 		return nil
 	})
