@@ -3,14 +3,10 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Argv returns the command line that runs args in the network namespace of the
@@ -74,37 +70,4 @@ func (c *Cluster) NodeCommand(ctx context.Context, name string, args ...string) 
 	}
 	argv := NodeArgv(m, args...)
 	return exec.CommandContext(ctx, argv[0], argv[1:]...), nil
-}
-
-// Dial connects to address (an IP address and port) in the network namespace
-// of the control plane. It has the type that client-go's rest.Config.Dial
-// wants, so a test can talk to the API server without leaving its process.
-func (c *Cluster) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		// Not unlocked: the thread is of the wrong namespace ever after, and
-		// ends with this goroutine.
-		runtime.LockOSThread()
-		conn, err := dialIn(ctx, c.ControlPlane, network, address)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
-}
-
-func dialIn(ctx context.Context, m Machine, network, address string) (net.Conn, error) {
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.Init.PID))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Name, err)
-	}
-	defer namespace.Close()
-	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("%s: enter network namespace: %w", m.Name, err)
-	}
-	// A dialer of one literal address opens its socket on this very thread.
-	return (&net.Dialer{}).DialContext(ctx, network, address)
 }

@@ -63,7 +63,7 @@ func startProxy(t testing.TB, c *lab.Cluster, scheme, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newProxy(scheme, address, target, func(a netip.AddrPort) (net.Listener, error) { return listen(c, a) }, c.Dial)
+	p, err := newProxy(scheme, address, target, c.Listen, c.Dial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -251,3 +251,10 @@ func TestProxySpeaksTLS(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// listenTCP listens here.
+func listenTCP(address netip.AddrPort) (net.Listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	return config.Listen(context.Background(), "tcp", address.String())
+}

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -181,50 +180,9 @@ func (s *scratch) remove() error {
 // freeAddress returns an address of the control plane on which nothing listens,
 // with a port that no outgoing connection is given.
 func freeAddress(c *lab.Cluster) (netip.AddrPort, error) {
-	var err error
-	for range 20 {
-		address := netip.AddrPortFrom(c.ControlPlane.IPv4, uint16(10_000+rand.IntN(20_000)))
-		var l net.Listener
-		if l, err = listen(c, address); err == nil {
-			return address, l.Close()
-		}
-	}
-	return netip.AddrPort{}, err
-}
-
-// listen listens in the network namespace of the control plane.
-func listen(c *lab.Cluster, address netip.AddrPort) (net.Listener, error) {
-	type result struct {
-		listener net.Listener
-		err      error
-	}
-	done := make(chan result)
-	go func() {
-		// Not unlocked: the thread is of the wrong namespace ever after, and
-		// ends with this goroutine.
-		runtime.LockOSThread()
-		l, err := listenIn(c.ControlPlane, address)
-		done <- result{l, err}
-	}()
-	r := <-done
-	return r.listener, r.err
-}
-
-func listenIn(m lab.Machine, address netip.AddrPort) (net.Listener, error) {
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.Init.PID))
+	l, err := c.Listen(netip.AddrPort{})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Name, err)
+		return netip.AddrPort{}, err
 	}
-	defer namespace.Close()
-	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("%s: enter network namespace: %w", m.Name, err)
-	}
-	return listenTCP(address)
-}
-
-// listenTCP listens here. MPTCP, Go's default, knows no socket filters.
-func listenTCP(address netip.AddrPort) (net.Listener, error) {
-	var config net.ListenConfig
-	config.SetMultipathTCP(false)
-	return config.Listen(context.Background(), "tcp", address.String())
+	return netip.AddrPortFrom(c.ControlPlane.IPv4, uint16(l.Addr().(*net.TCPAddr).Port)), l.Close()
 }

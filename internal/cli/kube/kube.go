@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
 )
@@ -91,6 +92,11 @@ type Cluster struct {
 
 // Cluster reads the kubeconfig and makes a client. It asks the cluster nothing.
 func (f *Flags) Cluster() (*Cluster, error) {
+	if timeout := f.config.Timeout; timeout != nil && *timeout != "" {
+		if _, err := clientcmd.ParseTimeout(*timeout); err != nil {
+			return nil, exit.With(exit.Usage, hint.Wrap(fmt.Errorf("--request-timeout %q is not a time", *timeout), "a number of seconds, or with a unit: 1s, 2m, 3h"))
+		}
+	}
 	loader := f.config.ToRawKubeConfigLoader()
 	namespace, _, err := loader.Namespace()
 	if err != nil {
