@@ -18,7 +18,7 @@ func TestClosedPort(t *testing.T) {
 		pod := vethtest.NewPod(t)
 		b := measure(t, scope.Options{EventsPerSecond: 100}, options{raw: raw}, podTarget(pod))
 		want := wire.DropSample{
-			Target: podID, Reason: b.told("NO_SOCKET"), Function: "__udp4_lib_rcv", Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
+			Target: podID, Reason: b.told("NO_SOCKET"), Function: b.function("__udp4_lib_rcv", "udp_rcv"), Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
 			Source: netip.AddrPortFrom(peerV4, 6000), Destination: netip.AddrPortFrom(podV4, 6001),
 		}
 		send(t, pod.Peer, want.Source, want.Destination, 4)
@@ -50,7 +50,7 @@ func TestClosedPortOfTheNode(t *testing.T) {
 	pod := vethtest.NewPod(t)
 	b := measure(t, scope.Options{HostNetns: pathOf(pod.Peer)}, options{}, nodeTarget())
 	want := wire.DropSample{
-		Target: nodeID, Reason: b.told("NO_SOCKET"), Function: "__udp6_lib_rcv", Direction: wire.DirectionIn, On: onNode, Protocol: protocolUDP,
+		Target: nodeID, Reason: b.told("NO_SOCKET"), Function: b.function("__udp6_lib_rcv", "udpv6_rcv"), Direction: wire.DirectionIn, On: onNode, Protocol: protocolUDP,
 		Source: netip.AddrPortFrom(podV6, 6000), Destination: netip.AddrPortFrom(peerV6, 6001),
 	}
 	send(t, pod.Netns, want.Source, want.Destination, 4)
@@ -179,7 +179,7 @@ func TestWithoutReasons(t *testing.T) {
 		pod := vethtest.NewPod(t)
 		b := measure(t, scope.Options{}, options{arguments: arguments}, podTarget(pod))
 		want := wire.DropSample{
-			Target: podID, Reason: b.told(reason), Function: "__udp4_lib_rcv", Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
+			Target: podID, Reason: b.told(reason), Function: b.function("__udp4_lib_rcv", "udp_rcv"), Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
 			Source: netip.AddrPortFrom(peerV4, 6000), Destination: netip.AddrPortFrom(podV4, 6001),
 		}
 		send(t, pod.Peer, want.Source, want.Destination, 4)

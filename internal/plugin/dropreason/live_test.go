@@ -91,6 +91,17 @@ func (b *bench) dropsIn(function string) string {
 	return function
 }
 
+// function is the first of these that this kernel has: what one inlines is another
+// one's.
+func (b *bench) function(names ...string) string {
+	for _, name := range names {
+		if begin, _ := b.names.symbols.codeOf(name); begin != 0 {
+			return name
+		}
+	}
+	return ""
+}
+
 // fold takes one more sample, and fails when a total goes down or is given twice.
 func (b *bench) fold(t *testing.T) {
 	t.Helper()
