@@ -10,10 +10,16 @@ IMAGE   :=
 
 version_package := github.com/kubectl-retina/kubectl-retina/internal/version
 ldflags         := -s -w $(if $(VERSION),-X $(version_package).linkedVersion=$(VERSION)) -X $(version_package).linkedCommit=$(COMMIT)
-build           := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(ldflags)'
+# The commit is linked in; what the go command finds out of git by itself depends on the clone.
+build           := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)'
+
+# Tools that are not in go.mod: they have hundreds of modules of their own.
+golangci_lint := v2.15.0
+govulncheck   := v1.9.0
 
 cli_platforms       := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 collector_platforms := linux/amd64 linux/arm64
+image_arches        := amd64 arm64
 cli_binaries        := $(foreach p,$(cli_platforms),dist/kubectl-retina-$(subst /,-,$(p))$(if $(findstring windows,$(p)),.exe))
 collector_binaries  := $(foreach p,$(collector_platforms),dist/retina-collector-$(subst /,-,$(p)))
 # Of dist/PROGRAM-OS-ARCH[.exe]: the second to last word and the last.
@@ -21,12 +27,12 @@ os   = $(word 3,$(subst -, ,$(basename $(@F))))
 arch = $(word 4,$(subst -, ,$(basename $(@F))))
 
 # The packages below the cluster that have tests for root or tshark: those in files with the build constraint !unit.
-root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:build .*!unit' bpf cmd internal e2e/internal/prometheus)))
+root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:build .*!unit' bpf cmd internal tools e2e/internal/prometheus)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build build-all image command-image generate verify test test-unit test-bpf test-e2e test-kernels fuzz bench demo cluster cluster-down \
-	deps deps-kernels clean root print-ldflags $(cli_binaries) $(collector_binaries)
+.PHONY: help build build-all image command-image release release-archives krew-manifest verify-release generate verify lint vulncheck test test-unit test-bpf \
+	test-e2e test-kernels fuzz bench demo cluster cluster-down deps deps-kernels clean root print-ldflags $(cli_binaries) $(collector_binaries)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t text; do printf '  %-13s %s\n' "$$t" "$$text"; done
@@ -45,11 +51,26 @@ $(collector_binaries):
 
 image: $(collector_binaries) ## the collector's image (amd64, arm64) as an OCI archive, dist/retina-collector.tar
 	$(GO) run -ldflags '$(ldflags)' ./tools/ociimage --output dist/retina-collector.tar $(if $(IMAGE),--reference $(IMAGE)) \
-		$(foreach a,amd64 arm64,--binary $(a)=dist/retina-collector-linux-$(a))
+		$(foreach a,$(image_arches),--binary $(a)=dist/retina-collector-linux-$(a))
 
 command-image: $(filter dist/kubectl-retina-linux-%,$(cli_binaries)) ## the command's own image (amd64, arm64), for `metrics serve` in a cluster, dist/kubectl-retina.tar
 	$(GO) run -ldflags '$(ldflags)' ./tools/ociimage --program kubectl-retina --output dist/kubectl-retina.tar $(if $(IMAGE),--reference $(IMAGE)) \
-		$(foreach a,amd64 arm64,--binary $(a)=dist/kubectl-retina-linux-$(a))
+		$(foreach a,$(image_arches),--binary $(a)=dist/kubectl-retina-linux-$(a))
+
+release_dir := dist/release
+# The times in a release are those of its commit.
+release release-archives: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+release: image command-image release-archives ## what a release publishes, into dist/release: archives, images, SBOMs, krew manifest, checksums (VERSION=v1.2.3)
+release: release_images := dist/retina-collector.tar dist/kubectl-retina.tar
+
+release-archives: build-all
+	$(GO) run -ldflags '$(ldflags)' ./tools/release --output $(release_dir) $(addprefix --platform ,$(cli_platforms)) $(addprefix --image ,$(release_images))
+
+krew-manifest: release ## release, and keep its manifest for krew in the tree
+	cp $(release_dir)/krew-manifest.yaml krew-manifest.yaml
+
+verify-release: ## make the release of the last commit twice, elsewhere and without a cache, and compare every byte
+	./tools/verify-release.sh VERSION=$(VERSION)
 
 generate: ## compile the BPF programs and write their Go bindings (the only target that needs clang and llvm)
 	$(GO) generate ./bpf/...
@@ -61,6 +82,13 @@ verify: ## formatting, go vet, go.mod, and whether the generated files are up to
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	./tools/verify-generated.sh
+
+lint: ## what golangci-lint finds (built where it is not installed)
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(golangci_lint) run
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(golangci_lint) run --build-tags unit
+
+vulncheck: ## known vulnerabilities in what the programs call (asks vuln.go.dev)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(govulncheck) ./cmd/...
 
 test: root deps verify test-unit test-bpf test-e2e ## everything that must pass (root; starts the e2e cluster)
 

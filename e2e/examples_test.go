@@ -26,6 +26,7 @@ func TestExamples(t *testing.T) {
 		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"doctor", "--help"}, {"shell", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
 		{"capture", "logs", "--help"}, {"capture", "stop", "--help"}, {"capture", "download", "--help"}, {"capture", "delete", "--help"},
 		{"capture", "read", "--help"}, {"capture", "filter", "--help"},
+		{"completion", "install", "--help"},
 		{"plugins", "--help"}, {"metrics", "snapshot", "--help"}, {"metrics", "top", "--help"}, {"metrics", "events", "--help"}, {"metrics", "serve", "--help"},
 	} {
 		_, text, _ := strings.Cut(retina(t, args...).stdout, "\nExamples:\n")

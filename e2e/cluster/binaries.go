@@ -70,6 +70,15 @@ func (p plan) versitygwModule() goModule {
 	}
 }
 
+func (p plan) krewModule() goModule {
+	return goModule{
+		dir:      "e2e/cluster/modules/krew",
+		ldflags:  "-s -w",
+		packages: map[string]string{p.Settings.Krew(): "sigs.k8s.io/krew/cmd/krew"},
+		duration: "about half a minute on 2 cores",
+	}
+}
+
 // ensurePrograms builds or installs what the cache lacks. Programs appear in it
 // whole or not at all, whenever this is interrupted, and two builds do not meet.
 func (p plan) ensurePrograms(ctx context.Context, out io.Writer) error {
@@ -81,7 +90,7 @@ func (p plan) ensurePrograms(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("cache: %w", err)
 	}
 	defer unlock()
-	for _, m := range []goModule{p.kubernetesModule(), p.corednsModule(), p.versitygwModule()} {
+	for _, m := range []goModule{p.kubernetesModule(), p.corednsModule(), p.versitygwModule(), p.krewModule()} {
 		for path := range m.packages {
 			if _, err := os.Stat(path); err == nil {
 				delete(m.packages, path)

@@ -94,6 +94,7 @@ func TestVersionsAreThoseOfTheModules(t *testing.T) {
 		"modules/kubernetes/go.mod": `(?m)^require k8s\.io/kubernetes ` + regexp.QuoteMeta(kubernetesVersion) + `$`,
 		"modules/coredns/go.mod":    `(?m)^require github\.com/coredns/coredns ` + regexp.QuoteMeta(corednsVersion) + `$`,
 		"modules/versitygw/go.mod":  `(?m)^require github\.com/versity/versitygw ` + regexp.QuoteMeta(programs.VersitygwVersion) + `$`,
+		"modules/krew/go.mod":       `(?m)^require sigs\.k8s\.io/krew ` + regexp.QuoteMeta(lab.KrewVersion) + `$`,
 	} {
 		text, err := os.ReadFile(path)
 		if err != nil {

@@ -85,6 +85,7 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 	measurements := group(&cobra.Command{Use: "metrics", Short: "Measure what pods and nodes send, lose and wait for"})
 	measurements.AddCommand(metrics.Commands(flags, streams)...)
 	root.AddCommand(captures, measurements, plugins.New(streams), doctor.New(flags, streams), shell.New(flags, streams, os.Getenv), cleanup.New(flags, streams), newVersion(streams))
+	root.AddCommand(newCompletion(streams))
 	return root
 }
 

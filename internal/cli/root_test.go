@@ -49,7 +49,7 @@ func TestCompletions(t *testing.T) {
 		{"--kubeconfig", "", []string{files}},
 		{"--image", "", []string{values}},
 		{"--server", "", []string{values}},
-		{"-q", "", []string{values}},
+		{"-q", "svc", []string{"svc/", ":6"}}, // an argument; cobra.ShellCompDirectiveNoSpace as well
 	} {
 		streams, _, stdout, _ := genericiooptions.NewTestIOStreams()
 		code := Run(t.Context(), []string{"__complete", "capture", "create", test.flag, test.word}, streams)

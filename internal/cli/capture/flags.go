@@ -9,18 +9,21 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/selecting"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 )
 
-// addCompletions says what the shell can complete: the values of flags that have
-// few, and files for --write only.
+// addCompletions says what the shell can complete: targets, the values of flags
+// that have few, and files for --write only.
 func (o *createOptions) addCompletions(cmd *cobra.Command) {
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	selecting.Complete(cmd, o.kube)
 	cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		complete := cobra.NoFileCompletions
 		switch flag.Name {
 		case "write":
 			return
+		case "collector-namespace":
+			complete = o.kube.CompleteNamespace
 		case "format":
 			complete = cobra.FixedCompletions([]cobra.Completion{string(capture.Pcapng), string(capture.Pcap)}, cobra.ShellCompDirectiveNoFileComp)
 		case "print":
@@ -28,7 +31,7 @@ func (o *createOptions) addCompletions(cmd *cobra.Command) {
 		case "output":
 			complete = cobra.FixedCompletions([]cobra.Completion{"json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)
 		}
-		_ = cmd.RegisterFlagCompletionFunc(flag.Name, complete) // the flag exists
+		_ = cmd.RegisterFlagCompletionFunc(flag.Name, complete) // those that selecting has completed stay
 	})
 }
 

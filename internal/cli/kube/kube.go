@@ -40,27 +40,22 @@ func NewFlags() *Flags {
 }
 
 // AddTo adds the flags to those of cmd and of the commands below it, with what
-// the shell can complete without asking the cluster.
+// the shell can complete.
 func (f *Flags) AddTo(cmd *cobra.Command) {
 	f.config.AddFlags(cmd.PersistentFlags())
 	names := map[string]func(clientcmdapi.Config) []string{
 		"context": func(c clientcmdapi.Config) []string { return slices.Collect(maps.Keys(c.Contexts)) },
 		"cluster": func(c clientcmdapi.Config) []string { return slices.Collect(maps.Keys(c.Clusters)) },
 		"user":    func(c clientcmdapi.Config) []string { return slices.Collect(maps.Keys(c.AuthInfos)) },
-		"namespace": func(c clientcmdapi.Config) []string {
-			var all []string
-			for _, context := range c.Contexts {
-				all = append(all, context.Namespace)
-			}
-			return all
-		},
 	}
 	cmd.PersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		complete := cobra.NoFileCompletions
 		switch flag.Name {
 		case "kubeconfig", "certificate-authority", "client-certificate", "client-key":
 			return // files
-		case "context", "cluster", "user", "namespace":
+		case "namespace":
+			complete = f.CompleteNamespace
+		case "context", "cluster", "user":
 			complete = f.completeFrom(names[flag.Name])
 		}
 		_ = cmd.RegisterFlagCompletionFunc(flag.Name, complete) // the flag exists

@@ -73,7 +73,8 @@ func (o *options) addTo(cmd *cobra.Command) {
 	o.collectors.AddTo(f)
 	f.StringVar(&o.hook, "hook", "", "attach by tcx or socket only, to try the fallback for kernels before 6.6")
 	_ = f.MarkHidden("hook")
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	selecting.Complete(cmd, o.kube)
+	_ = cmd.RegisterFlagCompletionFunc("collector-namespace", o.kube.CompleteNamespace) // the flag exists
 	_ = cmd.RegisterFlagCompletionFunc("plugins", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return pluginNames(), cobra.ShellCompDirectiveNoFileComp
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,11 +66,16 @@ func newTop(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Comman
 	f.StringVar(&o.sortBy, "sort-by", "", "the column to sort by at first")
 	f.StringVar(&o.filter, "filter", "", "show the rows only that contain this text")
 	o.addTo(cmd)
-	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+	targets := cmd.ValidArgsFunction
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 && isView(args) {
+			args = args[1:]
 		}
-		return top.Views(), cobra.ShellCompDirectiveNoFileComp
+		found, directive := targets(cmd, args, word)
+		if len(args) == 0 && !strings.Contains(word, "/") {
+			found = append(top.Views(), found...)
+		}
+		return found, directive
 	}
 	return cmd
 }
