@@ -31,7 +31,7 @@ root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:buil
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build build-all image command-image release release-archives krew-manifest verify-release generate verify lint vulncheck test test-unit test-bpf \
+.PHONY: help build build-all image command-image release release-archives krew-manifest verify-release publish generate verify lint vulncheck test test-unit test-bpf \
 	test-e2e test-kernels fuzz bench demo cluster cluster-down deps deps-kernels clean root print-ldflags $(cli_binaries) $(collector_binaries)
 
 help: ## list the targets
@@ -71,6 +71,9 @@ krew-manifest: release ## release, and keep its manifest for krew in the tree
 
 verify-release: ## make the release of the last commit twice, elsewhere and without a cache, and compare every byte
 	./tools/verify-release.sh VERSION=$(VERSION)
+
+publish: ## push the images of dist/release, and make a GitHub release of the rest (VERSION, GH_TOKEN; for the release workflow)
+	./tools/publish.sh $(VERSION)
 
 generate: ## compile the BPF programs and write their Go bindings (the only target that needs clang and llvm)
 	$(GO) generate ./bpf/...
