@@ -68,10 +68,6 @@ func TestKrew(t *testing.T) {
 			}
 		}
 	}
-	inKrew(settings.Krew(), "uninstall", "retina")
-	if _, err := os.Lstat(filepath.Join(bin, "kubectl-retina")); !os.IsNotExist(err) {
-		t.Errorf("after uninstall: %v", err)
-	}
 	wantNothingLeft(t)
 }
 
