@@ -64,6 +64,9 @@ const createExample = `  # ten seconds of a deployment's traffic
   kubectl retina capture create -l app=web -A --duration 5s --write - | tshark -r -
   kubectl retina capture create deploy/web -n shop --duration 5s --print=json | head -n 5
 
+  # one request hop by hop: pod, node's end, bridge, uplinks, and back up
+  kubectl retina capture create svc/web -n shop --vantage pod,node --filter 'tcp port 80 or 8080' --duration 5s
+
   # a service's pods and one node, headers only, until Ctrl-C
   kubectl retina capture create svc/web node/n1 -n shop --packet-size 96 --duration 0
 
