@@ -82,6 +82,8 @@ type run struct {
 	commands *commands
 	silence  *time.Timer
 	deadline <-chan time.Time
+	// setAddresses changes those of the capture's filter.
+	setAddresses func([]wire.FilterAddress) error
 }
 
 func (r *run) run(ctx context.Context) error {
@@ -115,6 +117,7 @@ func (r *run) capturePackets(ctx context.Context, spec wire.Spec) error {
 	if err := r.send.json(wire.KindReady, ready); err != nil {
 		return errors.Join(err, plugin.Close())
 	}
+	r.setAddresses = plugin.SetAddresses
 	err = newCapture(r, spec.Packets, plugin).execute(ctx)
 	if errors.Is(err, errUnheard) {
 		// Others may be stuck in the stream with the plugin's memory in their
@@ -157,6 +160,13 @@ func (r *run) wait(ctx context.Context, proceed <-chan struct{}, failed <-chan e
 			return "", err
 		case <-r.commands.heard:
 			r.silence.Reset(wire.Silence)
+		case changes := <-r.commands.addresses:
+			if r.setAddresses == nil {
+				return "", errors.New("addresses for a filter that there is not")
+			}
+			if err := r.setAddresses(changes.Changes); err != nil {
+				return "", err
+			}
 		case <-r.commands.stop:
 			return wire.EndStop, nil
 		case <-r.commands.ended:
@@ -183,6 +193,7 @@ func (r *run) attended(f func() error) error {
 			return err
 		case <-r.commands.heard:
 			r.silence.Reset(wire.Silence)
+		case <-r.commands.addresses: // too late
 		case <-r.commands.ended:
 			// The command closes its side when it has what it wanted, which may
 			// be what f has just done.

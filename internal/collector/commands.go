@@ -19,14 +19,20 @@ type commands struct {
 	start   chan struct{}
 	stop    chan struct{}
 	targets chan wire.Targets
-	heard   chan struct{} // something was said
-	pings   chan wire.Ping
-	ended   chan struct{}
-	err     error // why it ended; valid once ended is closed
+	// addresses are changes of a filter's; nobody else knows the order of two.
+	addresses chan wire.Addresses
+	heard     chan struct{} // something was said
+	pings     chan wire.Ping
+	ended     chan struct{}
+	err       error // why it ended; valid once ended is closed
 }
 
 // maxTargetChanges is how many changes of the targets may wait to be made.
 const maxTargetChanges = 1024
+
+// maxAddressChanges is how many frames with addresses may wait. They are taken
+// at once.
+const maxAddressChanges = 32
 
 // listen reads frames from stdin until it ends, and answers pings through s.
 // Nothing that happens to s keeps it from listening: while the stream is stuck,
@@ -34,8 +40,8 @@ const maxTargetChanges = 1024
 func listen(stdin io.Reader, s *sender) *commands {
 	c := &commands{
 		spec: make(chan wire.Spec, 1), start: make(chan struct{}, 1), stop: make(chan struct{}, 1),
-		targets: make(chan wire.Targets, maxTargetChanges),
-		heard:   make(chan struct{}, 1), pings: make(chan wire.Ping, 1), ended: make(chan struct{}),
+		targets: make(chan wire.Targets, maxTargetChanges), addresses: make(chan wire.Addresses, maxAddressChanges),
+		heard: make(chan struct{}, 1), pings: make(chan wire.Ping, 1), ended: make(chan struct{}),
 	}
 	go func() {
 		for ping := range c.pings {
@@ -86,6 +92,10 @@ func (c *commands) read(r *wire.Reader) error {
 			default:
 				return fmt.Errorf("more than %d changes of the targets wait", maxTargetChanges)
 			}
+		case wire.KindAddresses:
+			if err := c.hearAddresses(payload); err != nil {
+				return err
+			}
 		case wire.KindPing:
 			var ping wire.Ping
 			if err := json.Unmarshal(payload, &ping); err != nil {
@@ -96,6 +106,27 @@ func (c *commands) read(r *wire.Reader) error {
 			return fmt.Errorf("frame of kind %d is not for a collector", kind)
 		}
 	}
+}
+
+func (c *commands) hearAddresses(payload []byte) error {
+	changes, err := parseAddresses(payload)
+	if err != nil {
+		return err
+	}
+	select {
+	case c.addresses <- changes:
+		return nil
+	default:
+		return fmt.Errorf("more than %d changes of addresses wait", maxAddressChanges)
+	}
+}
+
+func parseAddresses(payload []byte) (wire.Addresses, error) {
+	var changes wire.Addresses
+	if err := json.Unmarshal(payload, &changes); err != nil {
+		return changes, fmt.Errorf("read addresses: %w", err)
+	}
+	return changes, changes.Validate()
 }
 
 // offer sends without waiting; a second value of the same kind is no news.

@@ -123,6 +123,19 @@ func (j *job) excludeStream(send *sender) error {
 	return nil
 }
 
+// setAddresses changes the addresses of the filter of a capture that has not
+// ended.
+func (j *job) setAddresses(changes wire.Addresses) error {
+	j.mu.Lock()
+	plugin := j.plugin
+	going := j.attached && (j.status.Phase == wire.PhaseReady || j.status.Phase == wire.PhaseCapturing)
+	j.mu.Unlock()
+	if !going {
+		return nil
+	}
+	return plugin.SetAddresses(changes.Changes)
+}
+
 // unattended has nothing wait for a command any more.
 func (j *job) unattended() {
 	j.mu.Lock()

@@ -149,6 +149,12 @@ func (t *talk) direct(job *job, kind wire.Kind, payload []byte) error {
 		return job.addExtra(payload)
 	case wire.KindRecord:
 		job.setRecord(payload)
+	case wire.KindAddresses:
+		changes, err := parseAddresses(payload)
+		if err != nil {
+			return err
+		}
+		return job.setAddresses(changes)
 	case wire.KindSeal:
 		offer(job.sealed, struct{}{})
 	case wire.KindGo:

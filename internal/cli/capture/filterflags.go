@@ -55,9 +55,6 @@ func (f *filterFlags) compile(errOut io.Writer) (*packetFilter, error) {
 		return nil, err
 	}
 	p := &packetFilter{text: filter.String(), objects: filter.Objects()}
-	if len(p.objects) > 0 {
-		return nil, hint.Wrap(fmt.Errorf("--filter: packets cannot be captured by %s yet", objectList(p.objects)), "write host and the address")
-	}
 	options := pcapfilter.Options{Resolver: resolve, LiveObjects: true}
 	if p.ethernet, err = filter.Compile(pcapfilter.Ethernet, options); err != nil {
 		return nil, wrongFilter(showFilter(errOut, err))

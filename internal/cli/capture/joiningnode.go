@@ -55,6 +55,7 @@ func (j *joining) start(n *nodeRun) bool {
 		j.fail(n, err)
 		return false
 	}
+	go j.run.tellAddresses(j.run.watching, n.addresses, func() *session.Session { return started }, false)
 	source, err := j.source(n, started)
 	if err != nil {
 		j.fail(n, err)

@@ -30,6 +30,11 @@ type Plan struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"` // of the collectors
 	Targets   string `json:"targets"`   // what was looked for
+	// Filter is what packets must match. Nil: all are captured.
+	Filter *PlanFilter `json:"filter,omitempty"`
+	// Interfaces are the names of those that are captured on. None: those that carry
+	// the targets' packets.
+	Interfaces []string `json:"interfaces,omitempty"`
 	// Nodes are those that would have a collector, by name.
 	Nodes []PlanNode `json:"nodes"`
 	// Ends says when the capture ends, each in words.
@@ -48,6 +53,16 @@ type PlanNode struct {
 	Name    string      `json:"name"`
 	Targets []string    `json:"targets"` // "pod shop/web-1", "node n1"
 	Pod     *corev1.Pod `json:"pod"`     // that would be created
+}
+
+// A PlanFilter is a filter as it is put into the kernel.
+type PlanFilter struct {
+	Text    string `json:"text"`    // of pcap-filter(7), in normal form
+	Program string `json:"program"` // for Ethernet, as tcpdump -d lists it
+	// Instructions is the length of the program.
+	Instructions int `json:"instructions"`
+	// Addresses stand now for the objects that it names.
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // A PlanRight is what the user must be allowed to do.
@@ -76,6 +91,11 @@ func (r *captureRun) rehearse(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx, nil)
 	}
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	if err := r.watchAddresses(watching); err != nil {
+		return interrupted(ctx, kube.Explain(err))
+	}
 	r.plan()
 	if n := len(r.nodes); r.maxNodes > 0 && n > r.maxNodes {
 		r.warn(fmt.Sprintf("%d nodes are more than --max-nodes %d: a run would ask first", n, r.maxNodes))
@@ -98,6 +118,7 @@ func (r *captureRun) newPlan(preview *session.Preview) *Plan {
 		Targets: r.resolved.Searched, Nodes: []PlanNode{}, Ends: r.ends(), Outputs: []string{}, Lease: preview.Lease,
 		Warnings: append([]string{}, r.warnings...),
 	}
+	p.Filter, p.Interfaces = r.planFilter(), r.config.interfaces
 	for i, n := range r.nodes {
 		node := PlanNode{Name: n.plan.node.Name, Targets: []string{}}
 		for _, t := range n.plan.packets.Targets {
@@ -194,6 +215,19 @@ func (p *Plan) text() ([]byte, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "capture %s of %s, by collectors in namespace %s\n", p.Name, clean(p.Targets), p.Namespace)
 	fmt.Fprintf(&b, "ends: %s\n", strings.Join(p.Ends, ", "))
+	if f := p.Filter; f != nil {
+		fmt.Fprintf(&b, "filter: %s\n", clean(f.Text))
+		if len(f.Addresses) > 0 {
+			fmt.Fprintf(&b, "  addresses now: %s\n", strings.Join(f.Addresses, " "))
+		}
+		fmt.Fprintf(&b, "  program of %d instructions:\n", f.Instructions)
+		for line := range strings.Lines(f.Program) {
+			b.WriteString("    " + line)
+		}
+	}
+	if len(p.Interfaces) > 0 {
+		fmt.Fprintf(&b, "interfaces: %s\n", clean(strings.Join(p.Interfaces, ", ")))
+	}
 	for _, where := range p.Outputs {
 		fmt.Fprintf(&b, "to: %s\n", clean(where))
 	}

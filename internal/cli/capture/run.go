@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
+	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
@@ -61,6 +63,10 @@ type captureRun struct {
 	output     *output
 
 	wiresharkPath string // with --wireshark
+	// addresses are those of the objects that the filter names; nil: it names none.
+	// They are followed until watching ends.
+	addresses *follow.Addresses
+	watching  context.Context
 }
 
 // A nodeRun is what became of one node. While pods are followed, joining.mu guards
@@ -74,6 +80,8 @@ type nodeRun struct {
 	source  *capture.SourceResult
 	buf     []byte // for frames of a stored capture
 	follow  following
+	// addresses are what its collector knows of the filter's objects.
+	addresses map[netip.Addr]uint32
 }
 
 // noSource is the index of a node whose packets are not merged.
@@ -93,6 +101,9 @@ func newRun(o *createOptions, c *config) *captureRun {
 // stays in the cluster.
 func (r *captureRun) run(ctx context.Context) error {
 	defer r.narrator.Close()
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	r.watching = watching
 	if err := r.prepare(ctx); err != nil {
 		return interrupted(ctx, kube.Explain(err))
 	}
@@ -141,6 +152,9 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 		err = r.confirmNodes(len(r.resolved.Nodes))
 	}
 	if err == nil {
+		err = r.watchAddresses(r.watching)
+	}
+	if err == nil {
 		r.plan()
 		r.tellFilter()
 		if !r.config.stored || r.write != "" {
@@ -184,9 +198,6 @@ func (r *captureRun) sessionConfig() session.Config {
 func (r *captureRun) planFor(node target.Node) nodePlan {
 	p := planNode(node, r.config.snapLen, r.hook)
 	p.packets.HeadersOnly, p.packets.Interfaces, p.packets.Follow = r.redact, r.config.interfaces, r.following()
-	if r.config.filter != nil {
-		p.packets.Filter = &r.config.filter.spec
-	}
 	p.from(r.config.vantages)
 	return p
 }
@@ -312,6 +323,9 @@ func (r *captureRun) start(ctx context.Context) []*nodeRun {
 			n.session, n.err = r.sessions.Start(ctx, n.plan.node.Name, r.spec(n))
 			if n.err == nil {
 				n.failed = n.session.Ready().Failed
+				if s := n.session; !r.config.stored {
+					go r.tellAddresses(r.watching, n.addresses, func() *session.Session { return s }, false)
+				}
 				r.narrator.ready(n)
 			} else if ctx.Err() == nil {
 				r.narrator.Failed(n.plan.node.Name, n.err)

@@ -135,6 +135,7 @@ func (r *captureRun) confirmNodes(nodes int) error {
 
 // spec says what the collector of n does.
 func (r *captureRun) spec(n *nodeRun) wire.Spec {
+	n.plan.packets.Filter = r.filterSpec(n)
 	spec := wire.Spec{Packets: &n.plan.packets}
 	if !r.config.stored {
 		return spec

@@ -84,6 +84,9 @@ func (r *captureRun) store(ctx context.Context) (err error) {
 	if r.noWait {
 		return s.leave(ctx)
 	}
+	for _, n := range s.nodes {
+		go r.tellAddresses(r.watching, n.addresses, func() *session.Session { return s.stream(n) }, true)
+	}
 	return s.attend(ctx, began)
 }
 

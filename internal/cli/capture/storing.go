@@ -52,6 +52,13 @@ func newStoring(r *captureRun, nodes []*nodeRun) *storing {
 	return s
 }
 
+// stream is the stream of the moment of n.
+func (s *storing) stream(n *nodeRun) *session.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return n.session
+}
+
 // state returns a copy of what is known of n.
 func (s *storing) state(n *nodeRun) wire.Status {
 	s.mu.Lock()

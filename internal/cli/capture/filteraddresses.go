@@ -1,0 +1,137 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapfilter"
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
+	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
+)
+
+// retellGap is how long to wait for a stream that was cut.
+const retellGap = time.Second
+
+// watchAddresses finds the addresses of the objects that the filter names, and
+// keeps them until ctx ends. It creates nothing.
+func (r *captureRun) watchAddresses(ctx context.Context) error {
+	if r.config.filter == nil || len(r.config.filter.objects) == 0 {
+		return nil
+	}
+	var objects []follow.Object
+	for _, ref := range r.config.filter.objects {
+		o := follow.Object{Kind: ref.Kind.String(), Namespace: ref.Namespace, Name: ref.Name}
+		if o.Namespace == "" && (ref.Kind == pcapfilter.Pod || ref.Kind == pcapfilter.Service) {
+			o.Namespace = r.request.Namespace
+		}
+		objects = append(objects, o)
+	}
+	var err error
+	r.addresses, err = follow.WatchAddresses(ctx, r.cluster.Client, objects, func(err error) { r.warn("the filter's addresses: " + err.Error()) })
+	if err != nil {
+		return hint.Wrap(fmt.Errorf("--filter: %w", err), hint.Of(err))
+	}
+	if r.noWait {
+		r.warn("the filter takes the addresses of " + objectList(r.config.filter.objects) + " as they are now: nobody stays to follow them")
+	}
+	if now, _ := r.addresses.Current(); len(now) > wire.MaxFilterAddresses {
+		return hint.Wrap(fmt.Errorf("--filter: %s have %d addresses, and a filter can know %d", objectList(r.config.filter.objects), len(now), wire.MaxFilterAddresses),
+			"name a net instead")
+	}
+	return nil
+}
+
+// filterSpec is the filter for the collector of n, with the addresses of the
+// moment, which are remembered as told.
+func (r *captureRun) filterSpec(n *nodeRun) *wire.FilterSpec {
+	if r.config.filter == nil {
+		return nil
+	}
+	spec := r.config.filter.spec
+	if r.addresses != nil {
+		n.addresses, _ = r.addresses.Current()
+		spec.Addresses = changesOf(nil, n.addresses)
+	}
+	return &spec
+}
+
+// tellAddresses tells a collector, which knows some, of changes of the filter's
+// addresses, until ctx ends or it cannot be told any more. Where it may be connected again,
+// stream returns the stream of the moment and again is set.
+func (r *captureRun) tellAddresses(ctx context.Context, known map[netip.Addr]uint32, stream func() *session.Session, again bool) {
+	if r.addresses == nil {
+		return
+	}
+	for {
+		now, changed := r.addresses.Current()
+		if err := tellChanges(ctx, stream(), changesOf(known, now)); err == nil {
+			known = now
+		} else if !again {
+			return
+		} else {
+			changed = nil
+		}
+		select {
+		case <-changed:
+		case <-afterUnless(changed):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// afterUnless is a pause where there is no change to wait for.
+func afterUnless(changed <-chan struct{}) <-chan time.Time {
+	if changed != nil {
+		return nil
+	}
+	return time.After(retellGap)
+}
+
+func tellChanges(ctx context.Context, to *session.Session, changes []wire.FilterAddress) error {
+	for part := range slices.Chunk(changes, wire.MaxAddressChanges) {
+		if err := to.TellJSON(ctx, wire.KindAddresses, wire.Addresses{Changes: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changesOf are what makes after of before, in the order of addresses.
+func changesOf(before, after map[netip.Addr]uint32) []wire.FilterAddress {
+	var changes []wire.FilterAddress
+	for addr, objects := range after {
+		if before[addr] != objects {
+			changes = append(changes, wire.FilterAddress{Addr: addr, Objects: objects})
+		}
+	}
+	for addr := range before {
+		if after[addr] == 0 {
+			changes = append(changes, wire.FilterAddress{Addr: addr})
+		}
+	}
+	slices.SortFunc(changes, func(a, b wire.FilterAddress) int { return a.Addr.Compare(b.Addr) })
+	return changes
+}
+
+// planFilter is the filter for --dry-run=server.
+func (r *captureRun) planFilter() *PlanFilter {
+	f := r.config.filter
+	if f == nil {
+		return nil
+	}
+	plan := &PlanFilter{Text: f.text, Program: f.ethernet.String(), Instructions: len(f.ethernet)}
+	if r.addresses != nil {
+		now, _ := r.addresses.Current()
+		for _, addr := range slices.SortedFunc(maps.Keys(now), netip.Addr.Compare) {
+			plan.Addresses = append(plan.Addresses, addr.String())
+		}
+	}
+	return plan
+}

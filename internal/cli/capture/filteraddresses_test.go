@@ -1,0 +1,25 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+func TestAddressChanges(t *testing.T) {
+	a, b, c := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::1")
+	for _, tt := range []struct {
+		before, after map[netip.Addr]uint32
+		want          string
+	}{
+		{nil, nil, "[]"},
+		{nil, map[netip.Addr]uint32{a: 1, c: 3}, "[{10.0.0.1 1} {fd00::1 3}]"},
+		{map[netip.Addr]uint32{a: 1, b: 2}, map[netip.Addr]uint32{a: 1, b: 6}, "[{10.0.0.2 6}]"},
+		{map[netip.Addr]uint32{a: 1, b: 2}, map[netip.Addr]uint32{b: 2, c: 1}, "[{10.0.0.1 0} {fd00::1 1}]"},
+		{map[netip.Addr]uint32{a: 1}, map[netip.Addr]uint32{a: 1}, "[]"},
+	} {
+		if got := fmt.Sprint(changesOf(tt.before, tt.after)); got != tt.want {
+			t.Errorf("from %v to %v: %s, want %s", tt.before, tt.after, got, tt.want)
+		}
+	}
+}
