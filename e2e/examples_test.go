@@ -126,6 +126,7 @@ func commands(text string) []string {
 func openExampleShop(t *testing.T) {
 	kubectl(t, "delete", "namespace", "shop", "--ignore-not-found", "--wait=true") // of an earlier run
 	manifest := namespaceYAML("shop", "team: shop") + podYAML("shop", "web-1", "n1", "app: api", "") +
+		namespaceYAML("monitoring", "") + podYAML("monitoring", "prometheus-0", "n2", "app: prometheus", "") +
 		fmt.Sprintf("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: \"%s\", args: [serve]}]}}}\n", trafficImage)
 	for service, app := range map[string]string{"web": "web", "db": "api"} {
 		manifest += fmt.Sprintf("---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {selector: {app: %s}, ports: [{port: 80, targetPort: 8080}]}\n", service, app)
@@ -133,6 +134,7 @@ func openExampleShop(t *testing.T) {
 	apply(t, manifest)
 	kubectl(t, "wait", "-n", "shop", "--for=condition=Available", "--timeout=60s", "deployment/web")
 	runningPod(t, "shop", "web-1")
+	runningPod(t, "monitoring", "prometheus-0")
 }
 
 // runExample runs one example as kubectl would run it, and ends it as a user

@@ -70,6 +70,9 @@ const createExample = `  # ten seconds of a deployment's traffic
   # a service's pods and one node, headers only, until Ctrl-C
   kubectl retina capture create svc/web node/n1 -n shop --packet-size 96 --duration 0
 
+  # the requests to port 8080, but not those of Prometheus, whatever address it gets
+  kubectl retina capture create deploy/web -n shop --filter 'tcp port 8080 and not pod monitoring/prometheus-0' --duration 5s
+
   # an hour of it in a blob container, while this machine does something else
   kubectl retina capture create deploy/web -n shop --duration 1h --no-wait --blob-upload "$SAS"
 

@@ -1,0 +1,204 @@
+//go:build linux && !unit
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A filtered capture is one of several that see the same traffic.
+type filteredCapture struct {
+	args []string
+	want string // display filter of every packet that must be in the file, and of no other
+}
+
+// TestFilterFlags captures the same packets with every flag that leaves some out.
+// All flags hold together: Retina joined some of them by or, so that leaving out one
+// pod's packets captured the whole node's.
+func TestFilterFlags(t *testing.T) {
+	shop := openShop(t, "")
+	web, one := shop.web["n1"].Status.PodIP, shop.client["n1"].Status.PodIP
+	web6, two6 := v6(shop.web["n1"]), v6(shop.client["n2"])
+	captures := []filteredCapture{
+		{[]string{"--filter", "tcp port 8080"}, "tcp.port == 8080"},
+		{[]string{"--pcap-filter", "udp", "--filter", "dst port 9090"}, "udp.dstport == 9090"},
+		{[]string{"--tcpdump-filter", "ip6 and udp", "--hook", "socket"}, "ipv6 && udp"},
+		{[]string{"--include-filter", "*:9090," + one + ":*"}, "udp.port == 9090 || ip.addr == " + one},
+		{[]string{"--include-filter", web, "--exclude-filter", "*:8080", "--filter", "tcp or udp"}, "udp && ip.addr == " + web},
+		{[]string{"--exclude-filter", one + "," + net.JoinHostPort(web6, "9090"), "--filter", "tcp or udp"}, "(tcp || udp) && !(ip.addr == " + one + ") && !(ipv6 && udp.port == 9090)"},
+		{[]string{"--source-ips", one + "," + two6, "--destination-ips", web + "," + web6, "--filter", "tcp or udp"}, "(ip.src == " + one + " && ip.dst == " + web + " || ipv6.src == " + two6 + ") && (tcp || udp)"},
+		{[]string{"--filter", "udp and pod client-n1"}, "udp && ip.addr == " + one},
+		{[]string{"--filter", "svc web and udp and not pod " + shop.namespace + "/client-n2", "--hook", "socket"}, "udp && ip.addr == " + one},
+		{[]string{"--filter", "src ns " + shop.namespace + " and tcp dst port 8080"}, "tcp.dstport == 8080"},
+	}
+	processes, files := make([]*process, len(captures)), make([]string, len(captures))
+	for i, c := range captures {
+		processes[i], files[i] = startCapture(t, append([]string{"pod/web-n1", "-n", shop.namespace, "--duration", "0"}, c.args...)...)
+	}
+	for _, p := range processes {
+		p.waitFor(t, "capturing until")
+	}
+	for _, client := range []*corev1.Pod{shop.client["n1"], shop.client["n2"]} {
+		shop.get(t, client, shop.web["n1"], "/filtered", 3)
+		shop.send(t, client, web, 5)
+	}
+	shop.send(t, shop.client["n2"], web6, 5)
+	for i, p := range processes {
+		p.signal(t, syscall.SIGINT)
+		r := p.wait(t)
+		r.wantCode(t, 130)
+		all, right := len(rows(t, files[i], "frame", "frame.number")), len(rows(t, files[i], captures[i].want, "frame.number"))
+		if right == 0 || right != all || !strings.Contains(r.stderr, "filter: ") {
+			t.Errorf("%q: %d packets, of which %d are %s\n%s", captures[i].args, all, right, captures[i].want, r.stderr)
+		}
+	}
+	// The file says what was left out.
+	if info := capinfos(t, files[0]); strings.Count(info, "tcp port 8080") != 2 {
+		t.Errorf("the filter is not in the file's comment and its interface:\n%s", info)
+	}
+	wantNothingLeft(t)
+}
+
+// A pod that gets another address while it is captured by its name is followed;
+// who gets its old address is not.
+func TestFilterFollowsAddresses(t *testing.T) {
+	shop := openShop(t, "")
+	roamer := podYAML(shop.namespace, "roamer", "n2", "app: roamer", restricted)
+	apply(t, roamer)
+	first := runningPod(t, shop.namespace, "roamer")
+	p, file := startCapture(t, "pod/web-n1", "-n", shop.namespace, "--duration", "0", "--filter", "udp port 9090 and src pod roamer")
+	p.waitFor(t, "capturing until")
+	web := shop.web["n1"].Status.PodIP
+	shop.send(t, first, web, 4)
+	shop.send(t, shop.client["n2"], web, 4)
+	kubectl(t, "delete", "pod", "-n", shop.namespace, "roamer", "--grace-period=1", "--wait=true")
+	apply(t, roamer)
+	second := runningPod(t, shop.namespace, "roamer")
+	if first.Status.PodIP == second.Status.PodIP {
+		t.Fatal("the new pod has the old one's address")
+	}
+	time.Sleep(2 * time.Second) // as long as a change may take
+	shop.send(t, second, web, 5)
+	p.signal(t, syscall.SIGINT)
+	p.wait(t).wantCode(t, 130)
+	for address, want := range map[string]int{first.Status.PodIP: 4, second.Status.PodIP: 5, shop.client["n2"].Status.PodIP: 0} {
+		if got := len(rows(t, file, "udp && ip.src == "+address, "frame.number")); got != want {
+			t.Errorf("%d datagrams from %s, want %d", got, address, want)
+		}
+	}
+	wantNothingLeft(t)
+}
+
+// Retina kept the last interface only.
+func TestInterfaces(t *testing.T) {
+	p, _ := startCapture(t, "node/n1", "--duration", "3s", "--interfaces", "lo,eth0,cni0", "-o", "json")
+	r := p.wait(t)
+	r.wantCode(t, 0)
+	var names []string
+	for _, i := range parseSummary(t, r.stdout).Nodes[0].Interfaces {
+		names = append(names, i.Name)
+	}
+	if fmt.Sprint(names) != "[lo eth0 cni0]" {
+		t.Errorf("interfaces %q", names)
+	}
+	wantNothingLeft(t)
+	missing, _ := capture(t, "node/n1", "--duration", "3s", "--interfaces", "eth0,eth7")
+	missing.wantCode(t, 1)
+	if !strings.Contains(missing.stderr, "error: --interfaces: no target has an interface named eth7\n") {
+		t.Errorf("stderr:\n%s", missing.stderr)
+	}
+	wantNothingLeft(t)
+}
+
+// The hostname label is not the node's name; Retina took it for that.
+func TestNodeWithAnotherHostname(t *testing.T) {
+	shop := openShop(t, "")
+	t.Cleanup(func() { kubectl(t, "label", "node", "n2", "--overwrite", "kubernetes.io/hostname=n2") })
+	kubectl(t, "label", "node", "n2", "--overwrite", "kubernetes.io/hostname=ip-10-0-0-2")
+	p, file := startCapture(t, "pod/web-n2", "-n", shop.namespace, "--duration", "0", "--filter", "udp port 9090 or node n2")
+	p.waitFor(t, "capturing until")
+	shop.send(t, shop.client["n1"], shop.web["n2"].Status.PodIP, 3)
+	p.signal(t, syscall.SIGINT)
+	p.wait(t).wantCode(t, 130)
+	if got := len(rows(t, file, "udp.dstport == 9090", "frame.number")); got != 3 {
+		t.Errorf("%d datagrams, want 3", got)
+	}
+	named, _ := capture(t, "--node-names", "n2", "--duration", "2s", "-o", "json")
+	named.wantCode(t, 0)
+	wantNothingLeft(t)
+}
+
+// A wrong filter is refused before anything is created, with the words to put
+// right.
+func TestWrongFilters(t *testing.T) {
+	shop := openShop(t, "")
+	for _, tt := range []struct {
+		args       []string
+		want, hint string
+	}{
+		{[]string{"--filter", "tcp prot 80"}, "tcp prot 80\n    ^^^^\nerror: --filter: unexpected \"prot\", want \"and\", \"or\" or the end (column 5)\n", "did you mean \"port\"?"},
+		{[]string{"--filter", "tcp port"}, "tcp port\n        ^\nerror: --filter: unexpected end, want a port (column 9)\n", ""},
+		{[]string{"--include-filter", "10.0.0.1:http"}, "error: --include-filter: \"10.0.0.1:http\" has the port \"http\", which is no number from 0 to 65535\n", "write IP, PORT, IP:PORT"},
+		{[]string{"--exclude-filter", "*:*"}, "error: --exclude-filter: \"*:*\" is every packet\n", "write IP, PORT"},
+		{[]string{"--source-ips", "web"}, "error: --source-ips: \"web\" is not an IP address\n", "write an address, or a network like 10.0.0.0/8"},
+		{[]string{"--destination-ips", "10.0.0.1/8"}, "error: --destination-ips: \"10.0.0.1/8\" has bits set after its network part: the network is 10.0.0.0/8\n", "write an address"},
+		{[]string{"--interfaces", "any,eth0"}, "error: --interfaces: any stands alone\n", ""},
+		{[]string{"--interfaces", "a-name-that-is-too-long"}, "error: --interfaces \"a-name-that-is-too-long\": names of interfaces have at most 15 bytes\n", ""},
+		{[]string{"--filter", "pod web-n3"}, "error: --filter: pod \"web-n3\" not found in namespace \"" + shop.namespace + "\"\n", "did you mean web-n1 or web-n2?"},
+		{[]string{"--filter", "geneve and pod web-n1"}, "the addresses of a pod are looked up in the outer packet, and behind one VLAN tag", "write it before"},
+	} {
+		var r result
+		wantNothingCreated(t, func() {
+			r, _ = capture(t, append([]string{"pod/web-n1", "-n", shop.namespace, "--duration", "1s"}, tt.args...)...)
+		})
+		if r.code == 0 || r.code == 3 || !strings.Contains(r.stderr, tt.want) || tt.hint != "" && !strings.Contains(r.stderr, "hint: "+tt.hint) {
+			t.Errorf("%q: %s\nwant %s(%s)", tt.args, r, tt.want, tt.hint)
+		}
+	}
+}
+
+// A manifest's fields are the flags, and --dry-run=server shows the program.
+func TestFilterInManifest(t *testing.T) {
+	shop := openShop(t, "")
+	file := manifestFile(t, "filtered", "podNames: [web-n1]", "duration: 3s, interfaces: [eth0], pcapFilter: 'udp and not pod client-n2', sourceIPs: ['"+shop.client["n1"].Status.PodIP+"']", "")
+	args := []string{"capture", "create", "--collector-namespace", collectorNamespace, "-n", shop.namespace, "-f", file}
+	printed := retina(t, append(args, "--dry-run=client")...)
+	printed.wantCode(t, 0)
+	if !strings.Contains(printed.stdout, "pcapFilter: udp and not pod client-n2") {
+		t.Errorf("manifest:\n%s", printed.stdout)
+	}
+	rehearsed := retina(t, append(args, "--dry-run=server", "-o", "json")...)
+	rehearsed.wantCode(t, 0)
+	var plan struct {
+		Interfaces []string
+		Filter     struct {
+			Text, Program string
+			Instructions  int
+			Addresses     []string
+		}
+	}
+	if err := json.Unmarshal([]byte(rehearsed.stdout), &plan); err != nil {
+		t.Fatal(err)
+	}
+	text := "src host " + shop.client["n1"].Status.PodIP + " and udp and not pod client-n2"
+	if f := plan.Filter; f.Text != text || f.Instructions < 5 || strings.Count(f.Program, "\n") != f.Instructions || len(f.Addresses) == 0 || fmt.Sprint(plan.Interfaces) != "[eth0]" {
+		t.Errorf("plan %+v, want %s", plan, text)
+	}
+	p, packets := startCapture(t, args[4:]...)
+	p.waitFor(t, "capturing")
+	shop.send(t, shop.client["n1"], shop.web["n1"].Status.PodIP, 4)
+	shop.send(t, shop.client["n2"], shop.web["n1"].Status.PodIP, 4)
+	p.wait(t).wantCode(t, 0)
+	if got := len(rows(t, packets, "frame", "frame.number")); got != 4 {
+		t.Errorf("%d packets, want 4", got)
+	}
+	wantNothingLeft(t)
+}
