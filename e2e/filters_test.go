@@ -31,7 +31,7 @@ func TestFilterFlags(t *testing.T) {
 		{[]string{"--filter", "tcp port 8080"}, "tcp.port == 8080"},
 		{[]string{"--pcap-filter", "udp", "--filter", "dst port 9090"}, "udp.dstport == 9090"},
 		{[]string{"--tcpdump-filter", "ip6 and udp", "--hook", "socket"}, "ipv6 && udp"},
-		{[]string{"--include-filter", "*:9090," + one + ":*"}, "udp.port == 9090 || ip.addr == " + one},
+		{[]string{"--include-filter", "*:9090," + one + ":*"}, "udp.port == 9090 || ip.addr == " + one + " || arp.src.proto_ipv4 == " + one + " || arp.dst.proto_ipv4 == " + one},
 		{[]string{"--include-filter", web, "--exclude-filter", "*:8080", "--filter", "tcp or udp"}, "udp && ip.addr == " + web},
 		{[]string{"--exclude-filter", one + "," + net.JoinHostPort(web6, "9090"), "--filter", "tcp or udp"}, "(tcp || udp) && !(ip.addr == " + one + ") && !(ipv6 && udp.port == 9090)"},
 		{[]string{"--source-ips", one + "," + two6, "--destination-ips", web + "," + web6, "--filter", "tcp or udp"}, "(ip.src == " + one + " && ip.dst == " + web + " || ipv6.src == " + two6 + ") && (tcp || udp)"},
@@ -145,7 +145,7 @@ func TestWrongFilters(t *testing.T) {
 		want, hint string
 	}{
 		{[]string{"--filter", "tcp prot 80"}, "tcp prot 80\n    ^^^^\nerror: --filter: unexpected \"prot\", want \"and\", \"or\" or the end (column 5)\n", "did you mean \"port\"?"},
-		{[]string{"--filter", "tcp port"}, "tcp port\n        ^\nerror: --filter: unexpected end, want a port (column 9)\n", ""},
+		{[]string{"--filter", "tcp port"}, "tcp port\n        ^\nerror: --filter: ends too early, want a port (column 9)\n", ""},
 		{[]string{"--include-filter", "10.0.0.1:http"}, "error: --include-filter: \"10.0.0.1:http\" has the port \"http\", which is no number from 0 to 65535\n", "write IP, PORT, IP:PORT"},
 		{[]string{"--exclude-filter", "*:*"}, "error: --exclude-filter: \"*:*\" is every packet\n", "write IP, PORT"},
 		{[]string{"--source-ips", "web"}, "error: --source-ips: \"web\" is not an IP address\n", "write an address, or a network like 10.0.0.0/8"},
@@ -188,7 +188,7 @@ func TestFilterInManifest(t *testing.T) {
 	if err := json.Unmarshal([]byte(rehearsed.stdout), &plan); err != nil {
 		t.Fatal(err)
 	}
-	text := "src host " + shop.client["n1"].Status.PodIP + " and udp and not pod client-n2"
+	text := "src host " + shop.client["n1"].Status.PodIP + " and (udp and not pod client-n2)"
 	if f := plan.Filter; f.Text != text || f.Instructions < 5 || strings.Count(f.Program, "\n") != f.Instructions || len(f.Addresses) == 0 || fmt.Sprint(plan.Interfaces) != "[eth0]" {
 		t.Errorf("plan %+v, want %s", plan, text)
 	}
