@@ -109,6 +109,7 @@ func parts() []part {
 		{"merge", (*bench).measureMerge},
 		{"static", (*bench).measureStatic},
 		{"metrics", (*bench).measureMetrics},
+		{"filter", (*bench).measureFilter},
 	}
 }
 
