@@ -118,24 +118,6 @@ func TestInterfaces(t *testing.T) {
 	wantNothingLeft(t)
 }
 
-// The hostname label is not the node's name; Retina took it for that.
-func TestNodeWithAnotherHostname(t *testing.T) {
-	shop := openShop(t, "")
-	t.Cleanup(func() { kubectl(t, "label", "node", "n2", "--overwrite", "kubernetes.io/hostname=n2") })
-	kubectl(t, "label", "node", "n2", "--overwrite", "kubernetes.io/hostname=ip-10-0-0-2")
-	p, file := startCapture(t, "pod/web-n2", "-n", shop.namespace, "--duration", "0", "--filter", "udp port 9090 or node n2")
-	p.waitFor(t, "capturing until")
-	shop.send(t, shop.client["n1"], shop.web["n2"].Status.PodIP, 3)
-	p.signal(t, syscall.SIGINT)
-	p.wait(t).wantCode(t, 130)
-	if got := len(rows(t, file, "udp.dstport == 9090", "frame.number")); got != 3 {
-		t.Errorf("%d datagrams, want 3", got)
-	}
-	named, _ := capture(t, "--node-names", "n2", "--duration", "2s", "-o", "json")
-	named.wantCode(t, 0)
-	wantNothingLeft(t)
-}
-
 // A wrong filter is refused before anything is created, with the words to put
 // right.
 func TestWrongFilters(t *testing.T) {
