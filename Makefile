@@ -105,7 +105,7 @@ test-kernels: ## the BPF programs on older and newer kernels, in virtual machine
 	$(GO) run ./e2e/kernels
 
 test-e2e: root cluster ## the programs on the real cluster (root)
-	$(GO) test -count=1 -timeout 40m ./e2e/
+	$(GO) test -count=1 -timeout 70m ./e2e/
 
 fuzz: ## every fuzz target for 20 seconds
 	@set -e; for package in $$($(GO) list ./internal/...); do \

@@ -88,6 +88,7 @@ func newCandidate(pod *corev1.Pod) candidate {
 			HostNetwork: pod.Spec.HostNetwork,
 			IPs:         podIPs(pod),
 			Containers:  containers(pod),
+			ManagedBy:   shared(pod.Labels["app.kubernetes.io/managed-by"]),
 		},
 		running: slices.ContainsFunc(pod.Status.ContainerStatuses, isRunning),
 		reason:  unusable(pod),

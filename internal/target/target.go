@@ -51,6 +51,8 @@ type Pod struct {
 	// Owner is the workload that the pod belongs to, as in "Deployment/web" or
 	// "StatefulSet/db". Empty for a pod without a controller.
 	Owner string
+	// ManagedBy is its label app.kubernetes.io/managed-by, if it has one.
+	ManagedBy string
 }
 
 // String returns "NAMESPACE/NAME".

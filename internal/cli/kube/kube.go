@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/kubernetes"
@@ -116,20 +117,22 @@ func (f *Flags) Cluster() (*Cluster, error) {
 	return &Cluster{REST: config, Client: client, Namespace: namespace, ContextNamespace: f.contextNamespace()}, nil
 }
 
-// contextNamespace reads the namespace of the context in use.
+// contextNamespace is the namespace of the context in use or, without a
+// kubeconfig, of the pod that this runs in.
 func (f *Flags) contextNamespace() string {
-	raw, err := f.config.ToRawKubeConfigLoader().RawConfig()
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	var overrides clientcmd.ConfigOverrides
+	if file := f.config.KubeConfig; file != nil {
+		rules.ExplicitPath = *file
+	}
+	if context := f.config.Context; context != nil {
+		overrides.CurrentContext = *context
+	}
+	namespace, _, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &overrides).Namespace()
 	if err != nil {
-		return "default"
+		return metav1.NamespaceDefault
 	}
-	name := raw.CurrentContext
-	if f.config.Context != nil && *f.config.Context != "" {
-		name = *f.config.Context
-	}
-	if c := raw.Contexts[name]; c != nil && c.Namespace != "" {
-		return c.Namespace
-	}
-	return "default"
+	return namespace
 }
 
 // explain says what to do about a kubeconfig that cannot be used.

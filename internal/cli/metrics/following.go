@@ -7,6 +7,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
+	"github.com/kubectl-retina/kubectl-retina/internal/session"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
 )
@@ -37,6 +38,9 @@ func (o *observer) allNodes() []*nodeState {
 // addPod makes a pod a target. One on its node's network has no interfaces of its
 // own: if it was asked for, its node is measured.
 func (o *observer) addPod(pod *target.Pod) {
+	if o.everything && pod.HostNetwork && pod.ManagedBy == session.ProgramName {
+		return // a collector: nobody asks for it
+	}
 	n := o.node(pod.Node)
 	switch {
 	case !pod.HostNetwork:

@@ -1,0 +1,89 @@
+package kube
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+)
+
+const kubeconfig = `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {}}]
+contexts:
+- {name: shop, context: {cluster: c, user: u, namespace: shop}}
+- {name: none, context: {cluster: c, user: u}}
+current-context: shop
+`
+
+// cluster is what a command with these flags gets.
+func cluster(t *testing.T, args ...string) (*Cluster, error) {
+	t.Helper()
+	flags := NewFlags()
+	cmd := &cobra.Command{Use: "test"}
+	flags.AddTo(cmd)
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return flags.Cluster()
+}
+
+func TestNamespaces(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args              []string
+		own, ofTheContext string
+	}{
+		{nil, "shop", "shop"},
+		{[]string{"-n", "db"}, "db", "shop"},
+		{[]string{"--context", "none"}, "default", "default"},
+		{[]string{"--context", "none", "-n", "db"}, "db", "default"},
+		{[]string{"--server", "https://127.0.0.1:2"}, "shop", "shop"},
+	} {
+		t.Setenv("KUBECONFIG", "")
+		c, err := cluster(t, append(test.args, "--kubeconfig", file)...)
+		if err != nil || c.Namespace != test.own || c.ContextNamespace != test.ofTheContext {
+			t.Errorf("%q: %+v, %v; want namespaces %q and %q", test.args, c, err, test.own, test.ofTheContext)
+		}
+		t.Setenv("KUBECONFIG", file)
+		c, err = cluster(t, test.args...)
+		if err != nil || c.Namespace != test.own || c.ContextNamespace != test.ofTheContext {
+			t.Errorf("%q with $KUBECONFIG: %+v, %v; want namespaces %q and %q", test.args, c, err, test.own, test.ofTheContext)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args       []string
+		code       int
+		text, help string
+	}{
+		{[]string{"--request-timeout", "soon"}, exit.Usage, `--request-timeout "soon" is not a time`, "1s, 2m, 3h"},
+		{[]string{"--context", "shpo"}, exit.Failed, `kubeconfig has no context "shpo"`, "its contexts are: none, shop"},
+		{[]string{"--kubeconfig", file + "x"}, exit.Failed, "kubeconfig: ", "check --kubeconfig"},
+	} {
+		_, err := cluster(t, append([]string{"--kubeconfig", file}, test.args...)...)
+		if err == nil || exit.Code(err) != test.code || !strings.Contains(err.Error(), test.text) || !strings.Contains(hint.Of(err), test.help) {
+			t.Errorf("%q: %v (%s), exit code %d; want %q (%q), %d", test.args, err, hint.Of(err), exit.Code(err), test.text, test.help, test.code)
+		}
+	}
+	if _, err := cluster(t, "--kubeconfig", file, "--request-timeout", "0"); err != nil {
+		t.Error(errors.Unwrap(err), err)
+	}
+}
