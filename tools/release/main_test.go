@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/version"
 )
@@ -148,6 +149,57 @@ func TestRefused(t *testing.T) {
 		if err := run(t.Context(), args, test.epoch, test.build, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
+	}
+}
+
+// TestKrewManifestInTree generates the manifest that is in the tree anew. Its
+// checksums and commit are of the release that wrote it, and stay.
+func TestKrewManifestInTree(t *testing.T) {
+	tree, err := os.ReadFile("../../krew-manifest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct {
+		Spec struct {
+			Version   string `json:"version"`
+			Platforms []struct {
+				URI      string `json:"uri"`
+				Sum      string `json:"sha256"`
+				Selector struct {
+					Labels struct {
+						OS   string `json:"os"`
+						Arch string `json:"arch"`
+					} `json:"matchLabels"`
+				} `json:"selector"`
+			} `json:"platforms"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal(tree, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	made := regexp.MustCompile(`from commit ([0-9a-f]{12,}) with (go\S+);`).FindSubmatch(tree)
+	if made == nil {
+		t.Fatal("the manifest does not say which commit it was made of")
+	}
+	var packages []krewPackage
+	var platforms []string
+	for _, p := range manifest.Spec.Platforms {
+		on := platform{p.Selector.Labels.OS, p.Selector.Labels.Arch}
+		if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(p.Sum) {
+			t.Errorf("%s: checksum %q", on, p.Sum)
+		}
+		platforms = append(platforms, on.String())
+		packages = append(packages, krewPackage{on, checksum{filepath.Base(p.URI), p.Sum}})
+	}
+	if want := strings.Fields("linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64"); !slices.Equal(platforms, want) {
+		t.Errorf("platforms %q, want %q", platforms, want)
+	}
+	want, err := krewManifest(version.Info{Version: manifest.Spec.Version, Commit: string(made[1]), GoVersion: string(made[2])}, packages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(tree, want) {
+		t.Errorf("krew-manifest.yaml is not what make krew-manifest writes:\n%s\nwant\n%s", tree, want)
 	}
 }
 
