@@ -18,6 +18,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/hostns"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapfilter"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/vethtest"
@@ -175,7 +176,7 @@ func TestFilterNonLinear(t *testing.T) {
 			spec.Filter = compileFilter(t, "tcp[((tcp[12] & 0xf0) >> 2) + 20000:4] = 0x6d61726b and greater 30000")
 			p := open(t, spec)
 			vethtest.Must(t, p.Go())
-			conn := sink(t, pod)
+			conn := sink(t, pod.Netns, pod.Peer, "192.0.2.2:4010")
 			text := make([]byte, 40000)
 			for i := 0; i+4 <= len(text); i += 4 {
 				copy(text[i:], "mark")
@@ -198,12 +199,13 @@ func TestFilterNonLinear(t *testing.T) {
 	}
 }
 
-// sink connects to the pod's peer, which reads whatever comes.
-func sink(t *testing.T, pod *vethtest.Pod) net.Conn {
+// sink connects two namespaces; the other one reads whatever comes. Then the link
+// is up and the neighbours know each other: nothing waits before it is sent.
+func sink(t *testing.T, from, to *hostns.Netns, at string) net.Conn {
 	t.Helper()
 	var listener net.Listener
-	vethtest.Must(t, pod.Peer.Do(func() (err error) {
-		listener, err = net.Listen("tcp", "192.0.2.2:4010")
+	vethtest.Must(t, to.Do(func() (err error) {
+		listener, err = net.Listen("tcp", at)
 		return err
 	}))
 	t.Cleanup(func() { listener.Close() })
@@ -214,8 +216,8 @@ func sink(t *testing.T, pod *vethtest.Pod) net.Conn {
 		}
 	}()
 	var conn net.Conn
-	vethtest.Must(t, pod.Netns.Do(func() (err error) {
-		conn, err = net.Dial("tcp", "192.0.2.2:4010")
+	vethtest.Must(t, from.Do(func() (err error) {
+		conn, err = net.Dial("tcp", at)
 		return err
 	}))
 	t.Cleanup(func() { conn.Close() })
@@ -231,6 +233,8 @@ func TestFilterObjects(t *testing.T) {
 			spec.Filter = compileFilter(t, "(udp and (src pod a or dst svc shop/b)) or (vlan and pod a)")
 			a := wire.FilterAddress{Addr: netip.MustParseAddr("192.0.2.1"), Objects: 1}
 			spec.Filter.Addresses = []wire.FilterAddress{a}
+			sink(t, pod.Netns, pod.Peer, "192.0.2.2:4010")
+			sink(t, pod.Peer, pod.Netns, "[2001:db8::1]:4010")
 			p := open(t, spec)
 			vethtest.Must(t, p.Go())
 			four := vethtest.UDP(t, pod.Netns, "192.0.2.1:4001", "192.0.2.2:4002")
