@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 )
@@ -34,16 +35,14 @@ func TestMetricsPodChurn(t *testing.T) {
 	s := openShop(t, "")
 	web, leaving := s.web["n2"], s.client["n2"]
 	all := []string{"-n", s.namespace, "--plugins", "packetforward,packetparser,dropreason"}
-	snapshot := append([]string{"metrics", "snapshot", "--collector-namespace", collectorNamespace, "--duration", "20s", "-o", "json"}, all...)
-	followed, still := measurement{start(t, snapshot...)}, measurement{start(t, append(snapshot, "--no-follow")...)}
-	followed.waitReady(t, 2)
-	still.waitReady(t, 2)
-	const senders, count = 4, 120
+	followed := startMeasuring(t, 2, all...)
+	still := startMeasuring(t, 2, append([]string{"--no-follow"}, all...)...)
+	const senders, count, rate = 4, 120, 20
 	names := []string{}
 	for i := range senders {
 		name := fmt.Sprintf("sender-%d", i)
 		names = append(names, name)
-		apply(t, senderYAML(s.namespace, name, []string{"n1", "n2"}[i%2], web.Status.PodIP, count, 30))
+		apply(t, senderYAML(s.namespace, name, []string{"n1", "n2"}[i%2], web.Status.PodIP, count, rate))
 		if i == 1 {
 			kubectl(t, "delete", "pod", "-n", s.namespace, leaving.Name, "--wait=false", "--grace-period=1")
 		}
@@ -53,15 +52,13 @@ func TestMetricsPodChurn(t *testing.T) {
 	if !strings.Contains(top.stdout, web.Name) || strings.Contains(top.stderr, "error") {
 		t.Errorf("top: %s", top)
 	}
-	r := followed.wait(t)
-	r.wantCode(t, 0)
-	wantSenders(t, r, web, names, count)
-	if r = still.wait(t); r.code != 0 || strings.Contains(r.stderr, "sender-") {
-		t.Errorf("with --no-follow: %s", r)
+	for _, name := range names {
+		waitEnded(t, s.namespace, name)
 	}
-	report, err := metrics.Read(strings.NewReader(r.stdout))
-	if err != nil {
-		t.Fatal(err)
+	wantSenders(t, followed.read(t), web, names, count)
+	report := still.read(t)
+	if said := still.stderr.String(); strings.Contains(said, "sender-") {
+		t.Errorf("with --no-follow: %s", said)
 	}
 	if len(report.Rows) != 4 || slices.ContainsFunc(report.Rows, func(row metrics.Row) bool { return strings.HasPrefix(row.Name, "sender-") }) {
 		t.Errorf("rows with --no-follow: %+v", report.Rows)
@@ -69,15 +66,23 @@ func TestMetricsPodChurn(t *testing.T) {
 	wantNothingLeft(t)
 }
 
-// wantSenders checks what a snapshot has of pods that came and went.
-func wantSenders(t *testing.T, r result, web *corev1.Pod, names []string, count uint64) {
+// waitEnded waits until all that a pod does is done.
+func waitEnded(t *testing.T, namespace, name string) {
 	t.Helper()
-	report, err := metrics.Read(strings.NewReader(r.stdout))
-	if err != nil {
-		t.Fatal(err, r)
-	}
+	eventually(t, 90*time.Second, func() error {
+		pod, err := the.client.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil && pod.Status.Phase != corev1.PodSucceeded {
+			err = fmt.Errorf("pod %s is %s: %+v", name, pod.Status.Phase, pod.Status.ContainerStatuses)
+		}
+		return err
+	})
+}
+
+// wantSenders checks what a snapshot has of pods that came and went.
+func wantSenders(t *testing.T, report *metrics.Report, web *corev1.Pod, names []string, count uint64) {
+	t.Helper()
 	if len(report.Rows) != 4+len(names) || len(report.Skipped) > 0 {
-		t.Errorf("rows %+v, skipped %+v: %s", report.Rows, report.Skipped, r.stderr)
+		t.Errorf("rows %+v, skipped %+v", report.Rows, report.Skipped)
 	}
 	for _, name := range names {
 		row := rowOf(t, report, name)

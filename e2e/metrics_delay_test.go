@@ -93,12 +93,13 @@ func TestMetricsDelay(t *testing.T) {
 	s.get(t, client, web, "/slow", requests)
 	s.get(t, client, near, "/fast", requests)
 	r := m.report(t, then)
-	// As slow as we made it, but not by as much again, however busy the machine is.
+	// As slow as we made it, and on average not by much more: a single one may wait long
+	// on a busy machine.
 	least, most := uint64(delay.Microseconds()), uint64(10*delay.Microseconds())
 	slow, fast := flowBetween(t, r, client.Name, web.Name), flowBetween(t, r, client.Name, near.Name)
 	for what, times := range map[string]wire.Times{"connect": slow.Connect, "round trip": slow.RTT} {
-		if times.Count < requests || times.Sum < least*times.Count || times.Max > most {
-			t.Errorf("%s: %+v, want %d or more of %s or more", what, times, requests, delay)
+		if times.Count < requests || times.Sum < least*times.Count || times.Sum > most*times.Count {
+			t.Errorf("%s: %+v, want %d or more of %s or more, %d µs on average at most", what, times, requests, delay, most)
 		}
 	}
 	for what, times := range map[string]wire.Times{"connect": fast.Connect, "round trip": fast.RTT} {

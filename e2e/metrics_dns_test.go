@@ -56,15 +56,6 @@ func dnsOf(r *metrics.Report, prefix, role, name, kind string) metrics.DNS {
 	return sum
 }
 
-func readReport(t testing.TB, r result) *metrics.Report {
-	t.Helper()
-	report, err := metrics.Read(strings.NewReader(r.stdout))
-	if err != nil {
-		t.Fatalf("%v: %s", err, r)
-	}
-	return report
-}
-
 // TestDNSCodes counts names that are there and names that are not, as the clients see
 // them, by both families, and as CoreDNS does.
 func TestDNSCodes(t *testing.T) {
@@ -72,15 +63,13 @@ func TestDNSCodes(t *testing.T) {
 	apply(t, podYAML(s.namespace, "six", "n2", "app: six", "dnsPolicy: None\n  dnsConfig: {nameservers: ["+dnsAddress6+"]}"))
 	six, client := runningPod(t, s.namespace, "six"), s.client["n1"]
 	there, absent := "web."+s.namespace+".svc.cluster.local", "absent."+s.namespace+".svc.cluster.local"
-	p := start(t, "metrics", "snapshot", "-A", "--collector-namespace", collectorNamespace, "--plugins", "dns", "--duration", "10s", "-o", "json")
-	measurement{p}.waitReady(t, 2)
+	m := startMeasuring(t, 2, "-A", "--plugins", "dns")
+	then := time.Now()
 	// With a dot at the end nothing else is asked for.
 	s.resolve(t, client, there+".", 10)
 	s.resolve(t, client, absent+".", 10)
 	s.resolve(t, six, absent+".", 5)
-	r := p.wait(t)
-	r.wantCode(t, 0)
-	report := readReport(t, r)
+	report := m.report(t, then)
 	for _, skipped := range report.Skipped {
 		if strings.Contains(skipped.Target, collectorNamespace+"/retina-") {
 			t.Errorf("our own collector is told about: %+v", skipped)
@@ -116,7 +105,7 @@ func TestDNSCodes(t *testing.T) {
 		}
 	}
 	if t.Failed() {
-		t.Logf("%s", r)
+		t.Logf("%+v\n%s", report.DNS, m.stderr.String())
 	}
 	wantNothingLeft(t)
 }
@@ -127,15 +116,12 @@ func TestDNSCodes(t *testing.T) {
 func TestDNSCountsOnce(t *testing.T) {
 	const asked = 20 // of CoreDNS on both nodes, by chance
 	s := openShop(t, "")
-	p := start(t, "metrics", "snapshot", "pod/client-n1", "node/n1", "-n", s.namespace, "--collector-namespace", collectorNamespace,
-		"--plugins", "dns", "--duration", "8s", "-o", "json")
-	measurement{p}.waitReady(t, 1)
+	m := startMeasuring(t, 1, "pod/client-n1", "node/n1", "-n", s.namespace, "--plugins", "dns")
+	then := time.Now()
 	measured, other := "web."+s.namespace+".svc.cluster.local", "client."+s.namespace+".svc.cluster.local"
 	s.resolve(t, s.client["n1"], measured+".", asked)
 	s.resolve(t, s.web["n1"], other+".", asked)
-	r := p.wait(t)
-	r.wantCode(t, 0)
-	report := readReport(t, r)
+	report := m.report(t, then)
 	for _, kind := range []string{"A", "AAAA"} {
 		if d := dnsOf(report, "client-n1", "client", measured, kind); d.Queries != asked || d.Responses != asked {
 			t.Errorf("%s: the pod has %d queries and %d responses, want %d", kind, d.Queries, d.Responses, asked)
@@ -148,7 +134,7 @@ func TestDNSCountsOnce(t *testing.T) {
 		}
 	}
 	if t.Failed() {
-		t.Logf("%s", r)
+		t.Logf("%+v\n%s", report.DNS, m.stderr.String())
 	}
 	wantNothingLeft(t)
 }
@@ -163,7 +149,8 @@ func TestDNSWithoutAnswers(t *testing.T) {
 	events.waitFor(t, "watching")
 	s.resolve(t, client, absent+".", 1)
 
-	snapshot := start(t, "metrics", "snapshot", "pod/client-n1", "-n", s.namespace, "--collector-namespace", collectorNamespace, "--duration", "12s",
+	// Long enough that, on a busy machine too, queries begin in it and time out in it.
+	snapshot := start(t, "metrics", "snapshot", "pod/client-n1", "-n", s.namespace, "--collector-namespace", collectorNamespace, "--duration", "30s",
 		"--expect", "dns.timeouts == 0", "--expect", "dns.queries > 0", "--expect", `dns.timeouts{name="`+there+`"} > 1`)
 	measurement{snapshot}.waitReady(t, 1)
 	stopCoreDNS(t)

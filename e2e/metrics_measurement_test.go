@@ -45,11 +45,7 @@ func (m measurement) waitReady(t *testing.T, nodes int) {
 // report ends the measuring and returns the report; it must have begun by then.
 func (m measurement) report(t *testing.T, then time.Time) *metrics.Report {
 	t.Helper()
-	text := m.output(t)
-	r, err := metrics.Read(strings.NewReader(text))
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, text)
-	}
+	r := m.read(t)
 	if r.Began.After(then) {
 		t.Fatalf("measuring began at %s, the traffic at %s: %s", r.Began, then, m.stderr.String())
 	}
@@ -60,6 +56,17 @@ func (m measurement) report(t *testing.T, then time.Time) *metrics.Report {
 		if n.Error != "" || n.Samples == 0 {
 			t.Errorf("node %+v", n)
 		}
+	}
+	return r
+}
+
+// read ends the measuring and returns the report, whatever is in it.
+func (m measurement) read(t *testing.T) *metrics.Report {
+	t.Helper()
+	text := m.output(t)
+	r, err := metrics.Read(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("%v:\n%s\n%s", err, text, m.stderr.String())
 	}
 	return r
 }

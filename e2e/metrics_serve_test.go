@@ -116,10 +116,8 @@ func TestServeToPrometheus(t *testing.T) {
 	s.troubleNodes(t)
 	serve := serveMetrics(t, "-A")
 	server := prometheus.StartIn(t, the.Cluster, serve.address)
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
-	defer cancel()
 	// What takes longest: the deadline of a query, and then a rate of timeouts.
-	if _, err := server.Await(ctx, `rate(networkobservability_adv_dns_timeouts_total{namespace="`+s.namespace+`"}[10s]) > 0`); err != nil {
+	if _, err := server.Await(stepContext(t, 90*time.Second), `rate(networkobservability_adv_dns_timeouts_total{namespace="`+s.namespace+`"}[10s]) > 0`); err != nil {
 		t.Fatalf("%v\n%s", err, serve.stderr.String())
 	}
 	t.Run("promtool", func(t *testing.T) {
@@ -129,8 +127,9 @@ func TestServeToPrometheus(t *testing.T) {
 		}
 		wantTypes(t, all)
 	})
-	t.Run("dashboards", func(t *testing.T) { wantDashboards(ctx, t, server) })
+	t.Run("dashboards", func(t *testing.T) { wantDashboards(t, server) })
 	t.Run("retina's names", func(t *testing.T) {
+		ctx := stepContext(t, time.Minute)
 		for _, expr := range []string{
 			`sum by (direction) (rate(networkobservability_forward_bytes[10s])) > 0`,
 			`sum by (reason) (rate(networkobservability_drop_count[10s])) > 0`,
@@ -157,6 +156,14 @@ func TestServeToPrometheus(t *testing.T) {
 		}
 	})
 	serve.interrupt(t)
+}
+
+// stepContext is a context for one step of a test.
+func stepContext(t testing.TB, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // trouble makes traffic of every kind that a dashboard shows, until the test ends:
@@ -272,8 +279,9 @@ func wantTypes(t testing.TB, all scrape) {
 }
 
 // wantDashboards checks that every query of every dashboard has data.
-func wantDashboards(ctx context.Context, t testing.TB, server *prometheus.Server) {
+func wantDashboards(t testing.TB, server *prometheus.Server) {
 	t.Helper()
+	ctx := stepContext(t, time.Minute)
 	all, err := dashboards.All()
 	if err != nil {
 		t.Fatal(err)
@@ -284,12 +292,12 @@ func wantDashboards(ctx context.Context, t testing.TB, server *prometheus.Server
 	for i := range all {
 		for _, query := range all[i].Queries() {
 			queries++
-			patience, cancel := context.WithTimeout(ctx, 5*time.Second)
+			each, cancel := context.WithTimeout(ctx, 15*time.Second)
 			ask := server.Await
 			if query.Where == never {
 				ask = server.Query
 			}
-			samples, err := ask(patience, query.PromQL("10s"))
+			samples, err := ask(each, query.PromQL("10s"))
 			cancel()
 			if err != nil {
 				t.Errorf("%s: %v", query.Where, err)
