@@ -30,7 +30,7 @@ func (s *shop) address(t testing.TB, service string) string {
 // with the names of pods and services.
 func TestPrintedWithNames(t *testing.T) {
 	s := openShop(t, "")
-	p, file := startCapture(t, "pod/client-n2", "pod/web-n1", "-n", s.namespace, "--duration", "8s", "--print")
+	p, file := startCapture(t, "pod/client-n2", "pod/web-n1", "-n", s.namespace, "--duration", "0", "--print")
 	p.waitFor(t, "capturing")
 	s.get(t, s.client["n2"], s.web["n1"], "/direct", 3)
 	s.traffic(t, s.client["n2"], "http-get", "--url", "http://"+s.address(t, "web")+"/service", "--count", "2")
@@ -42,11 +42,12 @@ func TestPrintedWithNames(t *testing.T) {
 		}
 		return nil
 	})
-	if p.ProcessState != nil {
+	if p.exited() {
 		t.Error("the lines came after the end")
 	}
+	p.signal(t, syscall.SIGINT)
 	r := p.wait(t)
-	r.wantCode(t, 0)
+	r.wantCode(t, 130)
 	for _, want := range []string{
 		fmt.Sprintf(`%[1]s/client-n2/eth0 Out IP %[1]s/client-n2\.\d+ > svc %[1]s/web\.80: Flags \[S\], seq \d+, win \d+, options \[.*\], length 0\n`, name),
 		fmt.Sprintf(`%[1]s/client-n2/eth0 In  IP svc %[1]s/web\.80 > %[1]s/client-n2\.\d+: .*: HTTP: HTTP/1\.1 200 OK\n`, name),
@@ -71,11 +72,12 @@ func TestPrintedWithNames(t *testing.T) {
 
 func TestPrintedAsJSON(t *testing.T) {
 	s := openShop(t, "")
-	p := start(t, "capture", "create", "pod/client-n2", "-n", s.namespace, "--collector-namespace", collectorNamespace, "--duration", "5s", "--print", "-o", "json")
+	p := start(t, "capture", "create", "pod/client-n2", "-n", s.namespace, "--collector-namespace", collectorNamespace, "--duration", "0", "--print", "-o", "json")
 	p.waitFor(t, "capturing")
 	s.get(t, s.client["n2"], s.web["n1"], "/json", 3)
+	p.signal(t, syscall.SIGINT)
 	r := p.wait(t)
-	r.wantCode(t, 0)
+	r.wantCode(t, 130)
 	type end struct {
 		Name, Address string
 		Port          int

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,12 +24,12 @@ func TestHopByHop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, file := startCapture(t, "pod/web-n1", "pod/client-n2", "-n", s.namespace, "--vantage", "pod,node", "--duration", "6s", "-o", "json")
+	p, file := startCapture(t, "pod/web-n1", "pod/client-n2", "-n", s.namespace, "--vantage", "pod,node", "--duration", "0", "-o", "json")
 	p.waitFor(t, "capturing")
-	url := "http://" + service.Spec.ClusterIP + "/hop"
-	eventuallyGet(t, s, url)
+	getOnce(t, s, "http://"+service.Spec.ClusterIP+"/hop")
+	p.signal(t, syscall.SIGINT)
 	r := p.wait(t)
-	r.wantCode(t, 0)
+	r.wantCode(t, 130)
 
 	client, web := s.client["n2"].Status.PodIP, s.web["n1"].Status.PodIP
 	hops := []struct{ name, to string }{
@@ -58,8 +59,8 @@ func TestHopByHop(t *testing.T) {
 	wantNothingLeft(t)
 }
 
-// eventuallyGet makes one request when the service is ready for it.
-func eventuallyGet(t *testing.T, s *shop, url string) {
+// getOnce makes one request, of which each hop is counted.
+func getOnce(t *testing.T, s *shop, url string) {
 	t.Helper()
 	out := s.traffic(t, s.client["n2"], "http-get", "--url", url, "--count", "1")
 	if !strings.Contains(out, "got 1, failed 0") {
@@ -69,10 +70,11 @@ func eventuallyGet(t *testing.T, s *shop, url string) {
 
 func TestNodeVantageAlone(t *testing.T) {
 	s := openShop(t, "")
-	p, file := startCapture(t, "pod/web-n1", "-n", s.namespace, "--vantage", "node", "--duration", "3s")
+	p, file := startCapture(t, "pod/web-n1", "-n", s.namespace, "--vantage", "node", "--duration", "0")
 	p.waitFor(t, "capturing")
 	s.send(t, s.client["n1"], s.web["n1"].Status.PodIP, 10)
-	p.wait(t).wantCode(t, 0)
+	p.signal(t, syscall.SIGINT)
+	p.wait(t).wantCode(t, 130)
 	names := map[string]int{}
 	for _, row := range rows(t, file, "udp.dstport == 9090", "frame.interface_name") {
 		names[regexp.MustCompile(`veth[0-9a-z]+`).ReplaceAllString(row[0], "veth")]++
@@ -100,10 +102,11 @@ func TestNodeWithAnotherHostname(t *testing.T) {
 	}
 	label("ip-10-0-0-1.example")
 	t.Cleanup(func() { label("n1") })
-	p, file := startCapture(t, "pod/web-n1", "node/n1", "-n", s.namespace, "--duration", "3s")
+	p, file := startCapture(t, "pod/web-n1", "node/n1", "-n", s.namespace, "--duration", "0")
 	p.waitFor(t, "capturing")
 	s.send(t, s.client["n2"], s.web["n1"].Status.PodIP, 10)
-	p.wait(t).wantCode(t, 0)
+	p.signal(t, syscall.SIGINT)
+	p.wait(t).wantCode(t, 130)
 	for _, name := range []string{s.namespace + "/web-n1/eth0", "n1/eth0"} {
 		if got := rows(t, file, fmt.Sprintf("udp.dstport == 9090 && frame.interface_name == %q", name), "frame.number"); len(got) != 10 {
 			t.Errorf("%d datagrams on %s, want 10", len(got), name)
