@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,11 +57,18 @@ func TestShell(t *testing.T) {
 func TestShellTerminal(t *testing.T) {
 	s := openShop(t, "")
 	x := openTerminal(t, nil, shellArgs("web-n1", "-n", s.namespace)...)
-	x.has(t, "/ #")
+	eventually(t, 60*time.Second, func() error { // a pod starts before it
+		if screen := x.screen(t); !strings.Contains(screen, "/ #") {
+			return fmt.Errorf("no prompt:\n%s", screen)
+		}
+		return nil
+	})
 	x.keys(t, "tty; ip addr show eth0 | grep -o 'inet [0-9.]*'", "Enter")
 	x.has(t, "/dev/pts/", "inet "+s.web["n1"].Status.PodIP)
-	x.keys(t, "sleep 1000", "Enter")
-	time.Sleep(300 * time.Millisecond) // for the shell to begin it
+	// What is typed is on the screen before it is executed: what it prints is another
+	// text.
+	x.keys(t, "echo begun $((40+1)); sleep 1000", "Enter")
+	x.has(t, "begun 41")
 	x.keys(t, "C-c")
 	x.keys(t, "echo still $((40+2))", "Enter")
 	x.has(t, "still 42")
