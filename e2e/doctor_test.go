@@ -50,13 +50,23 @@ func wantVerdict(t *testing.T, r *doctor.Report, name, node string, status docto
 	}
 }
 
+// olderKernel reports a verdict of kernels without TCX, or without all that a
+// plugin reads, see docs/kernels.md: it works, with less.
+func olderKernel(c doctor.Check) bool {
+	return c.Status == doctor.Warn && (c.Name == doctor.CheckTCX ||
+		strings.HasPrefix(c.Name, doctor.PluginCheck) && strings.HasPrefix(c.Detail, "works, except"))
+}
+
 // TestDoctor examines both nodes of a cluster that is well.
 func TestDoctor(t *testing.T) {
 	r := examination(t, 0)
 	for _, node := range []string{"n1", "n2"} {
 		for _, name := range []string{"collector", "kernel", "btf", "tcx", "clock", "stream",
 			"plugin/packets", "plugin/packetforward", "plugin/dropreason", "plugin/packetparser", "plugin/tcpretrans", "plugin/dns", "plugin/linuxutil"} {
-			wantVerdict(t, r, name, node, doctor.OK, "")
+			c := verdict(t, r, name, node)
+			if c.Status != doctor.OK && !olderKernel(c) {
+				t.Errorf("%+v, want ok", c)
+			}
 		}
 		if c := verdict(t, r, "stream", node); c.Value == nil || *c.Value < 1 || c.Unit != "MB/s" {
 			t.Errorf("stream of %s: %+v", node, c)
