@@ -118,6 +118,10 @@ func TestPrintedRoles(t *testing.T) {
 	retina(t, capturing("deploy/api")...).wantCode(t, 0)
 	retina(t, capturing("pod/web-n1")...).wantCode(t, 0)
 	retina(t, measuring...).wantCode(t, 0)
+	// doctor asks for no more than its roles give, or its advice would lead nowhere.
+	report := examination(t, 0, "n1", "-n", s.namespace, "--as", user, "--stream-time", "0")
+	wantVerdict(t, report, "rights", "", "ok", "")
+	wantVerdict(t, report, "rights/targets", "", "ok", "")
 	wantNothingLeft(t)
 
 	refused := func(right rights.Right, args []string) {

@@ -114,17 +114,22 @@ func TestRights(t *testing.T) {
 	}
 	for _, test := range []struct {
 		missing []rights.Right
+		targets string
 		want    [3]doctor.Status
 		detail  string
 	}{
-		{nil, [3]doctor.Status{doctor.OK, doctor.OK, doctor.OK}, "all 8"},
-		{lack(rights.Collectors, "create pods/exec"), [3]doctor.Status{doctor.Fail, doctor.OK, doctor.OK}, "create pods/exec"},
-		{lack(rights.Targets, "get cronjobs.batch"), [3]doctor.Status{doctor.OK, doctor.Warn, doctor.OK}, "get cronjobs.batch (targets cronjob/NAME)"},
-		{lack(rights.Targets, "list pods"), [3]doctor.Status{doctor.OK, doctor.Fail, doctor.OK}, "list pods"},
-		{lack(rights.Cluster, "list nodes"), [3]doctor.Status{doctor.OK, doctor.Warn, doctor.OK}, "doctor on all nodes"},
-		{lack(rights.Collectors, "watch events"), [3]doctor.Status{doctor.OK, doctor.OK, doctor.Warn}, "say sooner"},
+		{nil, "shop", [3]doctor.Status{doctor.OK, doctor.OK, doctor.OK}, "all 8"},
+		{lack(rights.Collectors, "create pods/exec"), "shop", [3]doctor.Status{doctor.Fail, doctor.OK, doctor.OK}, "create pods/exec"},
+		{lack(rights.Targets, "get cronjobs.batch"), "shop", [3]doctor.Status{doctor.OK, doctor.Warn, doctor.OK}, "get cronjobs.batch (targets cronjob/NAME)"},
+		{lack(rights.Targets, "list pods"), "shop", [3]doctor.Status{doctor.OK, doctor.Fail, doctor.OK}, "list pods"},
+		{lack(rights.Cluster, "list nodes"), "", [3]doctor.Status{doctor.OK, doctor.Warn, doctor.OK}, "doctor on all nodes"},
+		// The roles for one namespace do not give these.
+		{lack(rights.Cluster, "list nodes", "watch nodes"), "shop", [3]doctor.Status{doctor.OK, doctor.OK, doctor.OK}, "targets in namespace shop: all"},
+		{lack(rights.Cluster, "watch nodes"), "", [3]doctor.Status{doctor.OK, doctor.OK, doctor.Warn}, "watch nodes"},
+		{lack(rights.APIService, "get services"), "shop", [3]doctor.Status{doctor.OK, doctor.OK, doctor.Warn}, "measure the API server"},
+		{lack(rights.Collectors, "watch events"), "shop", [3]doctor.Status{doctor.OK, doctor.OK, doctor.Warn}, "say sooner"},
 	} {
-		checks := doctor.Rights(test.missing, "ops", "shop", "advice --print-rbac -n shop")
+		checks := doctor.Rights(rights.Answer{Missing: test.missing}, "ops", test.targets, "advice --print-rbac")
 		var details string
 		for i, c := range checks {
 			details += c.Detail
@@ -135,6 +140,23 @@ func TestRights(t *testing.T) {
 		if !strings.Contains(details, test.detail) {
 			t.Errorf("missing %s: %q is not in %q", rights.Names(test.missing), test.detail, details)
 		}
+	}
+}
+
+// TestRightsUnknown: what cannot be asked for is not said to be there, and what is
+// known to be missing counts.
+func TestRightsUnknown(t *testing.T) {
+	all := rights.All()
+	found := rights.Answer{Unknown: all, Err: errors.New("webhook is away")}
+	for _, c := range doctor.Rights(found, "ops", "shop", "advice") {
+		if c.Status != doctor.Unknown || !strings.Contains(c.Detail, "more: webhook is away") {
+			t.Errorf("%+v", c)
+		}
+	}
+	found = rights.Answer{Missing: all[:1], Unknown: all[1:2], Err: found.Err}
+	checks := doctor.Rights(found, "ops", "shop", "advice")
+	if checks[0].Status != doctor.Fail || checks[1].Status != doctor.OK {
+		t.Errorf("%+v", checks)
 	}
 }
 

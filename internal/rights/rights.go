@@ -4,6 +4,7 @@ package rights
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -161,11 +162,33 @@ func ForTarget(kind string, named bool) []Right {
 	return slices.DeleteFunc(reading(), func(r Right) bool { return !slices.Contains(r.Kinds, kind) })
 }
 
-// Missing asks for all of rights at once, those of all scopes in one namespace,
-// "" for all, and returns those that the user has not. A right that cannot be
-// asked for is taken to be there: doing without it says the rest.
+// An Answer is what the API server says of rights.
+type Answer struct {
+	// Missing are those that the user has not, Unknown those of which it does not
+	// say whether the user has them, in the order of the question.
+	Missing, Unknown []Right
+	// Err is why it does not say it of the first of Unknown; nil if there are none.
+	Err error
+}
+
+// Add adds what another question was answered with.
+func (a *Answer) Add(b Answer) {
+	a.Missing, a.Unknown = append(a.Missing, b.Missing...), append(a.Unknown, b.Unknown...)
+	if a.Err == nil {
+		a.Err = b.Err
+	}
+}
+
+// Missing returns those of rights that the user has not, see [Ask]. A right of
+// which nothing is known is taken to be there: doing without it says the rest.
 func Missing(ctx context.Context, client kubernetes.Interface, namespace string, rights []Right) []Right {
-	refused := make([]bool, len(rights))
+	return Ask(ctx, client, namespace, rights).Missing
+}
+
+// Ask asks for all of rights at once, those of all scopes in one namespace, ""
+// for all.
+func Ask(ctx context.Context, client kubernetes.Interface, namespace string, rights []Right) Answer {
+	refused, errs := make([]bool, len(rights)), make([]error, len(rights))
 	var asked sync.WaitGroup
 	for i, r := range rights {
 		asked.Go(func() {
@@ -174,17 +197,28 @@ func Missing(ctx context.Context, client kubernetes.Interface, namespace string,
 					Namespace: namespace, Verb: r.Verb, Group: r.Group, Resource: r.Resource, Subresource: r.Subresource,
 				}},
 			}, metav1.CreateOptions{})
-			refused[i] = err == nil && !review.Status.Allowed && review.Status.EvaluationError == ""
+			switch {
+			case err != nil:
+				errs[i] = err
+			case review.Status.Allowed:
+			case review.Status.EvaluationError != "":
+				errs[i] = errors.New(review.Status.EvaluationError)
+			default:
+				refused[i] = true
+			}
 		})
 	}
 	asked.Wait()
-	var missing []Right
+	var answer Answer
 	for i, r := range rights {
-		if refused[i] {
-			missing = append(missing, r)
+		switch {
+		case refused[i]:
+			answer.Missing = append(answer.Missing, r)
+		case errs[i] != nil:
+			answer.Add(Answer{Unknown: []Right{r}, Err: errs[i]})
 		}
 	}
-	return missing
+	return answer
 }
 
 // Names are the rights in words, as in "create pods, list pods".

@@ -1,12 +1,17 @@
 package rights_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
@@ -129,6 +134,35 @@ func TestManifestBinds(t *testing.T) {
 		if _, err := rights.ParseSubject(text); err == nil || hint.Of(err) == "" {
 			t.Errorf("%q: error %v, hint %q", text, err, hint.Of(err))
 		}
+	}
+}
+
+// TestAsk: an API server that fails, or that cannot tell, has not said no.
+func TestAsk(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	client.PrependReactor("create", "selfsubjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		review := action.(clienttesting.CreateActionImpl).Object.(*authorizationv1.SelfSubjectAccessReview).DeepCopy()
+		switch asked := review.Spec.ResourceAttributes; {
+		case asked.Verb == "list":
+			return true, nil, errors.New("server is busy")
+		case asked.Verb == "watch":
+			review.Status.EvaluationError = "webhook is away"
+		case asked.Resource == "jobs" && asked.Group == "batch" && asked.Namespace == "ops":
+		default:
+			review.Status.Allowed = true
+		}
+		return true, review, nil
+	})
+	all := rights.Of(rights.Needed(), rights.Collectors)
+	answer := rights.Ask(t.Context(), client, "ops", all)
+	if got := rights.Names(answer.Missing); got != "create jobs.batch, patch jobs.batch, delete jobs.batch" {
+		t.Errorf("missing %s", got)
+	}
+	if got := rights.Names(answer.Unknown); got != "list pods, watch pods" || answer.Err == nil || answer.Err.Error() != "server is busy" {
+		t.Errorf("unknown %s: %v", got, answer.Err)
+	}
+	if got := rights.Missing(t.Context(), client, "ops", rights.Of(all, rights.Collectors)[:4]); len(got) != 0 {
+		t.Errorf("missing %s", rights.Names(got))
 	}
 }
 

@@ -96,7 +96,7 @@ func New(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "check the rights to find targets in all namespaces, not only in that of -n")
+	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "check the rights to find targets in all namespaces, and nodes, not only in the namespace of -n")
 	f.IntVar(&o.maxNodes, "max-nodes", 20, "ask before starting collectors on more nodes than this; 0 is any number")
 	f.DurationVar(&o.stream, "stream-time", defaultStream, "how long to fill each node's stream, one node after the other; 0 is not at all")
 	f.StringVarP(&o.output, "output", "o", "table", "table, json or yaml")

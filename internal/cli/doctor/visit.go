@@ -137,27 +137,29 @@ func (v *visit) checkRights(ctx context.Context) []doctor.Check {
 	}
 	all := rights.All()
 	var mu sync.Mutex
-	var missing []rights.Right
+	var found rights.Answer
 	var asked sync.WaitGroup
 	for scope, namespace := range map[rights.Scope]string{
 		rights.Collectors: v.collectors.Namespace, rights.Targets: targets, rights.APIService: "default", rights.Cluster: "",
 	} {
 		asked.Go(func() {
-			lack := rights.Missing(ctx, v.cluster.Client, namespace, rights.Of(all, scope))
+			answer := rights.Ask(ctx, v.cluster.Client, namespace, rights.Of(all, scope))
 			mu.Lock()
 			defer mu.Unlock()
-			missing = append(missing, lack...)
+			found.Add(answer)
 		})
 	}
 	asked.Wait()
-	slices.SortStableFunc(missing, func(a, b rights.Right) int { return int(a.Scope) - int(b.Scope) })
+	byScope := func(a, b rights.Right) int { return int(a.Scope) - int(b.Scope) }
+	slices.SortStableFunc(found.Missing, byScope)
+	slices.SortStableFunc(found.Unknown, byScope)
 	flag := "-n " + targets
 	if targets == "" {
 		flag = "-A"
 	}
 	advice := fmt.Sprintf("somebody who may can grant them: kubectl retina doctor --print-rbac %s --collector-namespace %s --bind-to user/NAME | kubectl apply -f -",
 		flag, v.collectors.Namespace)
-	return doctor.Rights(missing, v.collectors.Namespace, targets, advice)
+	return doctor.Rights(found, v.collectors.Namespace, targets, advice)
 }
 
 // checkNamespace is why the namespace takes no collector; nil: it does.
