@@ -102,9 +102,13 @@ func TestServeInTheCluster(t *testing.T) {
 		}
 		return atLeast(50, podPackets, "podname=web-n1", "direction=ingress", "namespace="+s.namespace, "node=n1", "workload_kind=Pod")(all)
 	})
-	if text, err := d.get("/healthz"); err != nil || text != "ok\n" {
-		t.Errorf("/healthz: %q, %v", text, err)
-	}
+	eventually(t, 30*time.Second, func() error { // until the other node's first sample is in
+		text, err := d.get("/healthz")
+		if err == nil && text != "ok\n" {
+			err = fmt.Errorf("/healthz: %q", text)
+		}
+		return err
+	})
 	apply(t, podYAML(s.namespace, "late", "n2", "app: late", restricted))
 	late := runningPod(t, s.namespace, "late")
 	s.send(t, s.client["n1"], late.Status.PodIP, 50, "--rate", "10") // while it is being found

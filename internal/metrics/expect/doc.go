@@ -28,7 +28,8 @@
 // Where numbers are incomplete, because a node failed or does not support the
 // plugin, or something was lost, a counter is a lower bound. What a lower bound
 // proves stands: 3 drops are not 0, however many were missed. What it does not
-// prove, and every quantile and ratio, was not measured.
+// prove, and every quantile and ratio, was not measured. So it is with what counts
+// only when no answer has come for a while, in a report that is not longer than that.
 package expect
 
 // Grammar is the grammar for help texts.

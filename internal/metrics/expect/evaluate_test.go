@@ -170,6 +170,9 @@ func TestNotMeasured(t *testing.T) {
 		})
 	}
 	by := func(by metrics.By) func(*shop) { return func(s *shop) { s.by = by } }
+	lasts := func(d time.Duration) func(*shop) {
+		return func(s *shop) { s.now = s.now.Add(d - 10*time.Second); s.fold.Add("n2", &wire.Sample{}) }
+	}
 	without := func(plugin string) []string {
 		var rest []string
 		for _, p := range everyPlugin() {
@@ -242,6 +245,15 @@ func TestNotMeasured(t *testing.T) {
 		{"ratio of no answers", nil, nil, `dns.error_ratio{namespace="data"} == 0`, notMeasured, "there were no answers"},
 		{"nothing asked", nil, nil, `dns.p99{name="x"} < 1s`, notMeasured, `nothing was asked; what targets answered has role="server"`},
 		{"rate of no time", func(s *shop) { s.now = s.now.Add(-10 * time.Second); s.fold.Add("n2", &wire.Sample{}) }, nil, "drops/s == 0", notMeasured, "the report covers no time"},
+
+		{"too short for a timeout", lasts(5 * time.Second), nil, `dns.timeouts{namespace="data"} == 0`, notMeasured, "0 at least: what has no answer counts after 5s, and the report covers 5.0s: measure for 10s or longer"},
+		{"too short for a rate of timeouts", lasts(5 * time.Second), nil, `dns.timeouts/s{namespace="data"} < 1`, notMeasured, "0/s at least: what has no answer counts after 5s"},
+		{"short, and proven", lasts(5 * time.Second), nil, "dns.timeouts == 0", failed, "2: 2 pod shop/web-1 db.shop A"},
+		{"long enough for a timeout", lasts(6 * time.Second), nil, `dns.timeouts{namespace="data"} == 0`, held, "0"},
+		{"too short for a SYN", lasts(3 * time.Second), nil, `unanswered{namespace="data"} == 0`, notMeasured, "0 at least: what has no answer counts after 3s"},
+		{"too short for a failure", lasts(3 * time.Second), nil, `connect_failures{namespace="data"} == 0`, notMeasured, "0 at least: what has no answer counts after 3s"},
+		{"refused at once", lasts(3 * time.Second), nil, `refused{namespace="data"} == 0`, held, "0"},
+		{"long enough for a SYN", lasts(4 * time.Second), nil, `connect_failures{namespace="data"} == 0`, held, "0"},
 
 		{"rows do not tell", by(metrics.ByNamespace), nil, `packets{pod="web-1"} > 0`, notMeasured, "the report is by namespace and does not tell a pod"},
 		{"rows tell", by(metrics.ByNamespace), nil, `packets{namespace="shop"} == 1000`, held, "1000"},

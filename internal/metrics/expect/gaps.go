@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 )
@@ -109,7 +110,41 @@ func (e *Expectation) state(r *metrics.Report) state {
 		return s
 	}
 	s.gaps = append(s.gaps, e.unmeasured(r)...)
+	if gap := e.early(r); gap != "" {
+		s.gaps = append(s.gaps, gap)
+	}
 	return s
+}
+
+const (
+	// dnsPatience and connectPatience are how long plugins wait for an answer before
+	// they count that there was none.
+	dnsPatience     = 5 * time.Second
+	connectPatience = 3 * time.Second
+	// waitSlack is for what has to begin first, and for the last sample.
+	waitSlack = time.Second
+)
+
+// patience is how long something goes on before the metric counts it; 0 for what
+// counts at once.
+func (m *metric) patience() time.Duration {
+	switch m.name {
+	case "dns_timeouts":
+		return dnsPatience
+	case "unanswered", "connect_failures":
+		return connectPatience
+	}
+	return 0
+}
+
+// early says why a report is too short for the metric: nothing could have been
+// counted yet. "" for one that is long enough.
+func (e *Expectation) early(r *metrics.Report) string {
+	patience := e.metric.patience()
+	if patience == 0 || r.Ended.Sub(r.Began) >= patience+waitSlack {
+		return ""
+	}
+	return fmt.Sprintf("what has no answer counts after %s, and the report covers %.1fs: measure for %s or longer", patience, r.Seconds(), 2*patience)
 }
 
 // unmeasured says which targets are selected that could not be measured, and why.
