@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -25,7 +24,7 @@ func (f *Fold) Report(by By) *Report {
 	defer f.mu.Unlock()
 	r := &Report{
 		APIVersion: APIVersion, Kind: Kind, Began: f.began, Ended: f.ended, By: by,
-		Plugins: append([]string{}, f.opts.Plugins...), Rows: []Row{}, Nodes: []Node{},
+		Plugins: append([]string{}, f.opts.Plugins...), Rows: []Row{},
 		Skipped: slices.Clone(f.skipped),
 	}
 	if r.Ended.Before(r.Began) {
@@ -34,10 +33,7 @@ func (f *Fold) Report(by By) *Report {
 	f.parties.renew(f.opts.Directory, f.addresses())
 	f.identify()
 	b := &builder{report: r, parties: &f.parties, groups: newGroups(by)}
-	for _, n := range f.nodes {
-		r.Nodes = append(r.Nodes, n.about)
-	}
-	slices.SortFunc(r.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	r.Nodes = f.abouts()
 	for i := range r.Nodes {
 		b.node(f.nodes[r.Nodes[i].Name], &r.Nodes[i])
 	}
@@ -117,6 +113,9 @@ func (b *builder) node(n *nodeState, about *Node) {
 			b.report.Lost = append(b.report.Lost, Lost{Node: about.Name, Plugin: l.Plugin, What: l.What, Count: count})
 		}
 	})
+	if n.restarts > 0 {
+		b.report.Lost = append(b.report.Lost, Lost{Node: about.Name, Plugin: "collector", What: "restarted: what happened meanwhile", Count: n.restarts})
+	}
 	b.report.Lost = append(b.report.Lost, n.refusals()...)
 	b.groups.addNode(n, sums)
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (f *Fold) RemoveTarget(node string, id uint32) {
 }
 
 // Forget removes the targets that have ended that long ago, with their numbers, and
-// nodes that fail and have no target left.
+// nodes that have no target left and fail, or never had a collector.
 // The numbers of groups that they were in go down by that.
 func (f *Fold) Forget(after time.Duration) {
 	f.mu.Lock()
@@ -126,7 +127,7 @@ func (f *Fold) Forget(after time.Duration) {
 	now := f.opts.Now()
 	for name, n := range f.nodes {
 		n.forget(func(t *target) bool { return !t.ended.IsZero() && now.Sub(t.ended) >= after })
-		if len(n.targets) == 0 && n.about.Error != "" {
+		if len(n.targets) == 0 && (n.about.Error != "" || n.about.Kernel == "") {
 			delete(f.nodes, name) // nothing is wanted of it any more
 		}
 	}
@@ -147,10 +148,28 @@ func (f *Fold) SetInterfaces(node string, interfaces []wire.Interface) {
 
 // Restart says that a node has a new collector, whose numbers begin at 0 and are
 // added to what there is. It has no interfaces until SetInterfaces; targets stay.
+// Nobody has counted between the two, which is in Report.Lost.
 func (f *Fold) Restart(node string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.node(node).restart()
+}
+
+// Nodes returns all nodes, sorted by name, as [Fold.Report] does with more work.
+func (f *Fold) Nodes() []Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.abouts()
+}
+
+// abouts is Nodes; mu is held.
+func (f *Fold) abouts() []Node {
+	nodes := make([]Node, 0, len(f.nodes))
+	for _, n := range f.nodes {
+		nodes = append(nodes, n.about)
+	}
+	slices.SortFunc(nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	return nodes
 }
 
 // SetSkipped says which targets are not measured.

@@ -383,6 +383,8 @@ func TestForgetNodes(t *testing.T) {
 	f.SetNode("failing", "", nil, failure)
 	f.SetTarget("failing", web, pod("web-3", "Deployment/web", "web", dbAddr))
 	f.SetNode("idle", "Linux 6.18", nil, nil)
+	f.SetTarget("brief", web, pod("web-5", "Deployment/web", "web", extAddr)) // gone before there was a collector
+	f.EndTarget("brief", web)
 	want := func(names ...string) {
 		t.Helper()
 		f.Forget(time.Minute)
@@ -394,11 +396,11 @@ func TestForgetNodes(t *testing.T) {
 			t.Errorf("nodes are %v, want %v", got, names)
 		}
 	}
-	want("failing", "gone", "idle", "n1")
+	want("brief", "failing", "gone", "idle", "n1")
 	f.EndTarget("gone", host)
-	want("failing", "gone", "idle", "n1")
+	want("brief", "failing", "gone", "idle", "n1")
 	f.EndTarget("gone", web)
-	want("failing", "gone", "idle", "n1") // its last numbers are told for a minute
+	want("brief", "failing", "gone", "idle", "n1") // its last numbers are told for a minute
 	c.move(time.Minute)
 	want("failing", "idle", "n1")
 	f.SetTarget("gone", 3, pod("web-4", "Deployment/web", "web", extAddr)) // a node of that name again
@@ -435,8 +437,19 @@ func TestRestart(t *testing.T) {
 	if row.PacketsIn != 12 || row.Drops != 111 || Count(row.RTT) != 111 || row.RTT.Sum != 111 || row.DNSQueries != 111 || row.SegmentsOut != 111 {
 		t.Errorf("row is %+v", row.Values)
 	}
-	if r.Flows[0].PacketsIn != 111 || r.DNS[0].Codes["NOERROR"] != 111 || r.APIServers[0].Attempts != 111 || r.Lost[0].Count != 111 {
+	if r.Flows[0].PacketsIn != 111 || r.DNS[0].Codes["NOERROR"] != 111 || r.APIServers[0].Attempts != 111 {
 		t.Errorf("report is %+v", r)
+	}
+	// What happened between two collectors is not counted, and that is not kept quiet.
+	gap := Lost{Node: "n1", Plugin: "collector", What: "restarted: what happened meanwhile", Count: 2}
+	if want := []Lost{gap, {Node: "n1", Plugin: "dns", What: "x", Count: 111}}; !slices.Equal(r.Lost, want) {
+		t.Errorf("lost are %+v, want %+v", r.Lost, want)
+	}
+	for range 3 { // attempts to start one
+		f.Restart("n1")
+	}
+	if gap.Count++; f.Report(ByPod).Lost[0] != gap {
+		t.Errorf("after attempts: %+v", f.Report(ByPod).Lost)
 	}
 	for _, s := range r.Stats {
 		if s.Gauge && s.Value != 2 {

@@ -18,6 +18,9 @@ type nodeState struct {
 	pending []*wire.Sample // parts of a sample that is not complete
 	held    int            // entries of pending
 
+	restarts uint64 // after which something may be missing
+	before   uint64 // samples of all collectors before this one
+
 	traffic     table[trafficKey, traffic]
 	drops       table[wire.DropSample, amount] // keys have no numbers
 	flows       table[wire.FlowKey, FlowValues]
@@ -109,6 +112,10 @@ func newNodeState(name string, limit int) *nodeState {
 // collector says otherwise.
 func (n *nodeState) restart() {
 	n.flush()
+	if n.about.Samples > n.before { // not again for each attempt to start one
+		n.restarts++
+		n.before = n.about.Samples
+	}
 	n.traffic.rebase()
 	n.traffic.collapse() // the new collector's interfaces have the same IDs
 	n.drops.rebase()

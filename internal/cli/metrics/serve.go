@@ -41,8 +41,17 @@ const serveExample = `  # the pods of a namespace, for a Prometheus on this mach
 // enough for the next scrape to have its last numbers.
 const goneFromServe = 30 * time.Second
 
-// shutdownTime is how long requests may go on at the end.
-const shutdownTime = 2 * time.Second
+const (
+	// shutdownTime is how long requests may go on at the end.
+	shutdownTime = 2 * time.Second
+	// idleTime is how long a connection is kept between two requests: longer than the
+	// usual time between two scrapes.
+	idleTime = 3 * time.Minute
+	// maxScrapes is how many scrapes are answered at once: each makes a whole report.
+	maxScrapes = 4
+	// scrapeTime bounds a scrape, as Prometheus does itself.
+	scrapeTime = 10 * time.Second
+)
 
 type serveOptions struct {
 	*options
@@ -107,7 +116,7 @@ func (o *serveOptions) run(ctx context.Context) error {
 		return hint.Wrap(fmt.Errorf("listen on %s: %w", o.listen, err), "choose another port with --listen")
 	}
 	front := &front{}
-	server := &http.Server{Handler: front, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: front, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleTime}
 	serving, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	go func() {
@@ -159,7 +168,7 @@ func (o *serveOptions) handler(fold *metrics.Fold) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: false}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTime}))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { healthz(w, fold) })
 	return mux, nil
@@ -168,9 +177,12 @@ func (o *serveOptions) handler(fold *metrics.Fold) (http.Handler, error) {
 // healthz says ok when every node is measured, and otherwise which are not.
 func healthz(w http.ResponseWriter, fold *metrics.Fold) {
 	var bad []string
-	for _, n := range fold.Report(metrics.ByNode).Nodes {
-		if n.Error != "" {
+	for _, n := range fold.Nodes() {
+		switch {
+		case n.Error != "":
 			bad = append(bad, n.Name+": "+n.Error)
+		case n.Samples == 0:
+			bad = append(bad, n.Name+": no sample yet")
 		}
 	}
 	if len(bad) > 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // Whoever looks after the command hears that it is starting while it still waits for
@@ -129,8 +130,15 @@ func TestHealthForgetsDeletedNodes(t *testing.T) {
 	fold.SetNode("n2", "", nil, errors.New("the connection was cut"))
 	fold.SetTarget("n2", 0, metrics.Party{Kind: metrics.KindNode, Name: "n2"})
 	fold.Forget(0)
-	want(http.StatusServiceUnavailable, "n2: the connection was cut", `node="n1"} 0`, `node="n2"} 0`)
+	want(http.StatusServiceUnavailable, "n1: no sample yet\nn2: the connection was cut", `node="n1"} 0`, `node="n2"} 0`)
+	fold.Add("n1", &wire.Sample{})
+	want(http.StatusServiceUnavailable, "n2: the connection was cut", `node="n1"} 1`, `node="n2"} 0`)
 	fold.EndTarget("n2", 0)
 	fold.Forget(0)
-	want(http.StatusOK, "ok", `node="n1"} 0`)
+	want(http.StatusOK, "ok", `node="n1"} 1`)
+	fold.SetTarget("n3", 0, metrics.Party{Kind: metrics.KindNode, Name: "n3"}) // its collector is starting
+	want(http.StatusServiceUnavailable, "n3: no sample yet", `node="n1"} 1`, `node="n3"} 0`)
+	fold.EndTarget("n3", 0)
+	fold.Forget(0)
+	want(http.StatusOK, "ok", `node="n1"} 1`)
 }
