@@ -58,6 +58,11 @@ func newFold() *metrics.Fold {
 	f.SetTarget("n1", 1, podParty("web-1", "10.0.0.1"))
 	f.SetTarget("n1", 2, metrics.Party{Kind: metrics.KindNode, Name: "n1", Node: "n1", Addresses: []netip.Addr{addr("192.168.0.1")}})
 	f.SetInterfaces("n1", []wire.Interface{{ID: 0, Target: 1}, {ID: 1, Target: 2, Uplink: true}})
+	lost := metrics.Party{Kind: metrics.KindPod, Namespace: "shop", Name: "web-7", Node: "n2"}
+	f.SetSkipped([]metrics.Skipped{
+		{Target: "pod shop/web-7", Reason: "no netns", Party: &lost}, {Target: "node n2", Reason: "x", Party: &metrics.Party{Kind: metrics.KindNode, Name: "n2"}},
+		{Target: "pod kube-system/proxy", Reason: "uses the node's network"},
+	})
 	return f
 }
 

@@ -56,7 +56,7 @@ func countLines(families []*dto.MetricFamily) int {
 func countEndpoint(families []*dto.MetricFamily) int {
 	n := 0
 	for _, family := range families {
-		if slices.Contains([]string{"lost_total", "unsupported", "collector_up", "pods", "series", "series_limited"}, strings.TrimPrefix(family.GetName(), "networkobservability_")) {
+		if slices.Contains([]string{"lost_total", "unsupported", "collector_up", "pods", "not_measured", "series", "series_limited"}, strings.TrimPrefix(family.GetName(), "networkobservability_")) {
 			n += len(family.Metric)
 		}
 	}

@@ -61,6 +61,7 @@ func fillers() map[string]filler {
 		"unsupported":    unsupported,
 		"collector_up":   up,
 		"pods":           pods,
+		"not_measured":   notMeasured,
 		"series":         func(*family, *metrics.Report) {}, // known when all others are
 		"series_limited": func(*family, *metrics.Report) {},
 	}

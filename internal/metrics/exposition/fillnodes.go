@@ -91,6 +91,24 @@ func up(f *family, r *metrics.Report) {
 	}
 }
 
+// notMeasured counts targets that should be measured and are not, also where there
+// is none.
+func notMeasured(f *family, r *metrics.Report) {
+	for i := range r.Nodes {
+		f.gauge(0, f.values(labels{"node": r.Nodes[i].Name})...)
+	}
+	for _, s := range r.Skipped {
+		if s.Party == nil {
+			continue // left out on purpose
+		}
+		node := s.Party.Node
+		if s.Party.Kind == metrics.KindNode {
+			node = s.Party.Name
+		}
+		f.gauge(1, f.values(labels{"node": node})...)
+	}
+}
+
 // pods counts those that are still there, also where there is none.
 func pods(f *family, r *metrics.Report) {
 	for i := range r.Nodes {
