@@ -62,6 +62,9 @@ func (n *nodeState) connect(ctx context.Context) {
 // ready takes in what a new collector says of itself.
 func (n *nodeState) ready(s *session.Session, pods int) {
 	o, ready := n.observer, s.Ready()
+	if o.onCollector != nil {
+		o.onCollector(n.name)
+	}
 	o.fold.SetNode(n.name, s.Hello().Kernel, ready.Unsupported, nil)
 	o.fold.SetInterfaces(n.name, ready.Interfaces)
 	o.narrator.Info(fmt.Sprintf("%s: ready in %.1fs  %s, %s", n.name, s.ReadyAfter().Seconds(),

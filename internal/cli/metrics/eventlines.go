@@ -34,6 +34,13 @@ type Event struct {
 	Suppressed uint64 `json:"suppressed,omitempty"`
 }
 
+// begin is for a node with a new collector, which counts from 0.
+func (o *eventsOptions) begin(node string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.suppressed, node)
+}
+
 // print prints the events of a node, and reports whether there is a reader.
 func (o *eventsOptions) print(n *nodeState, events *wire.Events) bool {
 	o.mu.Lock()
@@ -47,9 +54,6 @@ func (o *eventsOptions) print(n *nodeState, events *wire.Events) bool {
 		}
 	}
 	before := o.suppressed[n.name]
-	if events.Suppressed < before {
-		before = 0 // another collector
-	}
 	o.suppressed[n.name] = events.Suppressed
 	if events.Suppressed > before {
 		o.line(Event{Time: o.now().UTC(), Node: n.name, Suppressed: events.Suppressed - before})

@@ -170,6 +170,7 @@ func (o *eventsOptions) run(ctx context.Context) error {
 			end() // nobody reads on
 		}
 	}
+	o.obs.onCollector = o.begin
 	err := o.obs.run(ctx, func(context.Context) error {
 		o.obs.narrator.Info("watching " + o.obs.selection.String())
 		o.wait(ended)

@@ -40,6 +40,8 @@ type observer struct {
 	// live commands start a collector again when its stream was cut.
 	live    bool
 	onEvent func(node *nodeState, events *wire.Events)
+	// onCollector is told that a node has a new collector, before it sends anything.
+	onCollector func(node string)
 	// onSample is told when a node's sample is in the fold, and how many nodes send any.
 	onSample func(node string, nodes int)
 	// forget is how long a target that has ended stays; 0: for good.

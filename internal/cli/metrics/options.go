@@ -51,8 +51,9 @@ type options struct {
 	quiet      bool
 	hook       string
 
-	everything bool // no target was named
-	withNodes  bool // all nodes are targets as well
+	named      []string // plugins, by the user
+	everything bool     // no target was named
+	withNodes  bool     // all nodes are targets as well
 	image      string
 }
 
@@ -122,7 +123,8 @@ func (o *options) complete(args []string) error {
 		o.request.Everything = true
 	}
 	known := pluginNames()
-	if len(o.plugins) == 0 {
+	named := len(o.plugins) > 0
+	if !named {
 		o.plugins = known
 	}
 	for i, name := range o.plugins {
@@ -134,6 +136,9 @@ func (o *options) complete(args []string) error {
 	}
 	slices.Sort(o.plugins)
 	o.plugins = slices.Compact(o.plugins)
+	if named {
+		o.named = o.plugins
+	}
 	switch {
 	case o.maxNodes < 0:
 		return fmt.Errorf("--max-nodes %d is negative", o.maxNodes)

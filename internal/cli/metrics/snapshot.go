@@ -229,6 +229,11 @@ func (o *snapshotOptions) code(ctx context.Context, report *metrics.Report, verd
 	if len(report.Lost) > 0 {
 		return exit.With(exit.Partial, errors.New("the numbers are lower bounds: see what was lost"))
 	}
+	for _, plugin := range o.named {
+		if len(report.Nodes) > 0 && !report.Measured(plugin, "") {
+			return exit.With(exit.Partial, fmt.Errorf("plugin %s, which --plugins asks for, has measured on no node", plugin))
+		}
+	}
 	for _, s := range report.Skipped {
 		if s.Party != nil {
 			return exit.With(exit.Partial, exit.ErrSilent) // it has been told about
