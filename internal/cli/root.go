@@ -24,6 +24,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/shell"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
+	"github.com/kubectl-retina/kubectl-retina/internal/version"
 )
 
 // Run executes the command line and returns its exit code. ctx ends when the
@@ -67,6 +68,9 @@ name, streams what they see to this machine, and leaves nothing behind.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	})
+	root.Version = version.Get().Version
+	root.SetVersionTemplate(versionLine(version.Get()) + "\n")
+	root.Flags().Bool("version", false, "print the version, in one line") // cobra's own has -v, which kubectl means otherwise
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)

@@ -58,3 +58,14 @@ func TestCompletions(t *testing.T) {
 		}
 	}
 }
+
+func TestVersionFlag(t *testing.T) {
+	streams, _, stdout, stderr := genericiooptions.NewTestIOStreams()
+	code := Run(t.Context(), []string{"--version"}, streams)
+	long, _, want, _ := genericiooptions.NewTestIOStreams()
+	Run(t.Context(), []string{"version"}, long)
+	line, _, _ := strings.Cut(want.String(), "\n")
+	if code != exit.Done || stdout.String() != line+"\n" || !strings.HasPrefix(line, "kubectl-retina v") {
+		t.Errorf("code %d, %q, %q on standard error, want the first line of version, %q", code, stdout, stderr, line)
+	}
+}

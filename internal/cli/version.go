@@ -20,6 +20,13 @@ type versionOutput struct {
 	CollectorImage string `json:"collectorImage"` // the default of --image
 }
 
+const platform = runtime.GOOS + "/" + runtime.GOARCH
+
+// versionLine is the whole of --version, and the first line of version.
+func versionLine(v version.Info) string {
+	return fmt.Sprintf("kubectl-retina %s (commit %s, %s, %s)", v.Version, v.Commit, v.GoVersion, platform)
+}
+
 func newVersion(streams genericiooptions.IOStreams) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
@@ -28,13 +35,12 @@ func newVersion(streams genericiooptions.IOStreams) *cobra.Command {
 		Args:    noArgs,
 		Example: "  kubectl retina version -o json",
 		RunE: func(*cobra.Command, []string) error {
-			v := versionOutput{version.Get(), runtime.GOOS + "/" + runtime.GOARCH, version.CollectorImage()}
+			v := versionOutput{version.Get(), platform, version.CollectorImage()}
 			var text []byte
 			var err error
 			switch format {
 			case "":
-				_, err = fmt.Fprintf(streams.Out, "kubectl-retina %s (commit %s, %s, %s)\ncollector image %s\n",
-					v.Version, v.Commit, v.GoVersion, v.Platform, v.CollectorImage)
+				_, err = fmt.Fprintf(streams.Out, "%s\ncollector image %s\n", versionLine(v.Info), v.CollectorImage)
 				return err
 			case "json":
 				text, err = json.MarshalIndent(v, "", "  ")
