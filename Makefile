@@ -32,7 +32,7 @@ root_packages = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:buil
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build build-all image command-image release release-archives krew-manifest verify-release publish generate verify lint vulncheck test test-unit test-bpf \
-	test-e2e test-kernels fuzz bench demo cluster cluster-down deps deps-kernels clean root print-ldflags $(cli_binaries) $(collector_binaries)
+	test-e2e test-kernels fuzz bench demo cluster cluster-down deps deps-generate deps-kernels clean root print-ldflags $(cli_binaries) $(collector_binaries)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t text; do printf '  %-13s %s\n' "$$t" "$$text"; done
@@ -78,10 +78,12 @@ publish: ## push the images of dist/release, and make a GitHub release of the re
 generate: ## compile the BPF programs and write their Go bindings (the only target that needs clang and llvm)
 	$(GO) generate ./bpf/...
 
-verify: ## formatting, go vet, go.mod, and whether the generated files are up to date (where clang is)
+verify: ## formatting, go vet (for macOS and Windows too), go.mod, and whether the generated files are up to date (where clang 14 is; VERIFY_GENERATED=1: or fail)
 	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags unit ./...
+	GOOS=darwin $(GO) vet -tags unit ./...
+	GOOS=windows $(GO) vet -tags unit ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	./tools/verify-generated.sh
@@ -129,6 +131,9 @@ cluster-down: root ## end the e2e cluster and sweep what it left (root)
 deps: ## install the Debian packages that the tests and the e2e cluster use, where missing (root)
 	./tools/deps.sh
 	$(GO) run ./e2e/cluster deps
+
+deps-generate: ## install the Debian packages that make generate uses, where missing (root)
+	./tools/deps.sh generate
 
 deps-kernels: ## install the Debian packages that make test-kernels uses, where missing (root)
 	./tools/deps.sh kernels

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Program cluster starts, uses and ends a real Kubernetes cluster on this
 // machine, for the e2e tests, the demo and the benchmarks: etcd, API server,
 // controller manager and scheduler, and nodes with containerd, kubelet and

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command kernels runs the tests of the BPF programs, and the collector itself, on
 // the kernels of Debian's releases: each boots in an emulated virtual machine from
 // an initramfs that holds them. It needs neither root nor KVM, only time.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Program pause is the first process of every pod on the e2e cluster: it holds
 // the pod's namespaces, reaps orphans and ends when told to.
 package main

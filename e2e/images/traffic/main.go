@@ -1,3 +1,5 @@
+//go:build linux
+
 // Program traffic is the client and the server whose packets the demo and the
 // e2e tests capture: it is chatty in ways that can be counted.
 package main

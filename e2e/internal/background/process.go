@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package background runs the servers that e2e tests need as processes that do not
 // outlive the test that started them.
 package background

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package lab is the handle on the e2e cluster that e2e/cluster starts: it finds
 // the running cluster by its state directory, runs commands on the control
 // plane and on nodes, dials the API server, imports images and makes nodes fail.

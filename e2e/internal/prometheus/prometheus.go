@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package prometheus gives the e2e tests a Prometheus: Debian's program with a
 // configuration and a data folder of its own, on a loopback port that is free.
 // Its service is neither used nor needed.

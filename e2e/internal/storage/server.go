@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package storage gives the e2e tests the servers that captures are stored on,
 // and ways to make them fail: Azurite (Azure Blob Storage) and versitygw (S3) in
 // the cluster's network, proxies in front of them that break what passes, and

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package programs knows the storage servers of the e2e tests: which versions,
 // and where e2e/cluster keeps them.
 package programs
