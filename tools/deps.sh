@@ -2,7 +2,7 @@
 # Installs the Debian packages that tests and benchmarks use, as far as they are
 # missing, and says nothing when none is. What the e2e cluster needs it knows
 # itself: go run ./e2e/cluster deps. With the argument kernels it installs what
-# make test-kernels uses instead.
+# make test-kernels uses instead, and with generate what make generate uses.
 set -eu
 
 packages="
@@ -14,7 +14,14 @@ kernel_packages="
 qemu-system-x86 busybox-static debian-archive-keyring
 iproute2 iptables nftables procps xz-utils
 "
-[ "${1:-}" != kernels ] || packages=$kernel_packages
+
+generate_packages="
+clang-14 llvm-14 libbpf-dev linux-libc-dev
+"
+case ${1:-} in
+kernels) packages=$kernel_packages ;;
+generate) packages=$generate_packages ;;
+esac
 
 missing=""
 for package in $packages; do

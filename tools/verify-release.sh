@@ -14,6 +14,7 @@ commit=$(git -C "$here" stash create)
 commit=${commit:-$(git -C "$here" rev-parse HEAD)}
 
 for clone in first "a second one, elsewhere"; do
+	[ "$clone" = first ] || umask 077 # nor may this matter
 	git clone --quiet --no-checkout "$here" "$work/$clone"
 	git -C "$work/$clone" fetch --quiet "$here" "$commit"
 	git -C "$work/$clone" -c advice.detachedHead=false checkout --quiet "$commit"
@@ -21,7 +22,6 @@ for clone in first "a second one, elsewhere"; do
 		GOCACHE=$work/cache
 		export GOCACHE
 	fi
-	umask 077 # nor may this matter
 	make -s -C "$work/$clone" release "$@" >&2
 done
 diff -r "$work/first/dist/release" "$work/a second one, elsewhere/dist/release"
