@@ -35,13 +35,14 @@ func dropHint(d *Drop) string {
 }
 
 // byPolicy tells for which reasons a NetworkPolicy may be to blame: those by which
-// rules, or a network plugin's programs, drop.
+// rules, or a network plugin's programs, drop. Cilium's own reasons are not among
+// them: it counts by node, so there is no pod whose policies could be named.
 func byPolicy(reason string) bool {
 	switch reason {
 	case "NETFILTER_DROP", "TC_INGRESS", "TC_EGRESS", "XDP":
 		return true
 	}
-	return strings.HasPrefix(reason, "CILIUM_") && strings.Contains(strings.ToUpper(reason), "POLICY")
+	return false
 }
 
 func selectedBy(p *Party) string {

@@ -177,7 +177,8 @@ type seriesID struct{ metric, key string }
 
 // limit leaves out what is over the bound, and returns how many series are served
 // and how many are not. Metrics about the endpoint are always served, those of nodes
-// come before those of pods, and what was served before stays.
+// come before those of pods, and those by name of a query come last, as a pod can ask
+// for any number of names. Of the same kind, what was served before stays.
 func (c *Collector) limit(families []*family) (kept, left int) {
 	type candidate struct {
 		f       *family
@@ -190,7 +191,7 @@ func (c *Collector) limit(families []*family) (kept, left int) {
 	for _, f := range families {
 		for key := range f.series {
 			id := seriesID{f.about.metric.Name, key}
-			all = append(all, candidate{f, id, c.served[id], rank(f.about.metric.Context), f.about.cost()})
+			all = append(all, candidate{f, id, c.served[id], rank(f.about.metric), f.about.cost()})
 		}
 	}
 	slices.SortFunc(all, func(a, b candidate) int {
@@ -216,11 +217,14 @@ func (c *Collector) limit(families []*family) (kept, left int) {
 	return kept, left
 }
 
-func rank(context string) int {
-	switch context {
-	case retina.ContextEndpoint:
+// rank tells which metrics come first: the lowest.
+func rank(m *retina.Metric) int {
+	switch {
+	case m.Context == retina.ContextEndpoint:
 		return 0
-	case retina.ContextNode:
+	case slices.Contains(m.Labels, "query"):
+		return 3
+	case m.Context == retina.ContextNode:
 		return 1
 	}
 	return 2

@@ -39,6 +39,32 @@ func TestMaxSeries(t *testing.T) {
 	}
 }
 
+// TestNamesMakeRoom asks for more names than there may be series: pods that come later
+// are served all the same.
+func TestNamesMakeRoom(t *testing.T) {
+	f := newFold()
+	f.SetTarget("n1", 1, podParty("asks", "10.1.0.1"))
+	s := &wire.Sample{}
+	for i := range 500 {
+		s.DNS = append(s.DNS, wire.DNSSample{Target: 1, Role: wire.RoleClient, Name: fmt.Sprintf("a%d.example", i), Type: "A", Queries: 1})
+	}
+	f.Add("n1", s)
+	c := collector(t, f, Options{MaxSeries: 200})
+	if left := values(gather(t, c), "networkobservability_series_limited")[""]; left == 0 {
+		t.Fatal("there is room for all names")
+	}
+	f.SetTarget("n1", 50, podParty("late", "10.1.0.2"))
+	f.SetInterfaces("n1", []wire.Interface{{ID: 7, Target: 50, Name: "eth0"}})
+	f.Add("n1", &wire.Sample{Traffic: []wire.TrafficSample{{Interface: 7, PacketsIn: 12}}})
+	served := gather(t, c)
+	if got := values(served, "networkobservability_adv_forward_count_total", "podname", "direction"); got["late ingress"] != 12 {
+		t.Errorf("a pod that has come later: %v", got)
+	}
+	if kept := values(served, "networkobservability_series")[""]; kept > 200 {
+		t.Errorf("%v series, want 200 at most", kept)
+	}
+}
+
 // countLines counts series as a scrape sees them.
 func countLines(families []*dto.MetricFamily) int {
 	n := 0
