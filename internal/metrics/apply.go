@@ -72,7 +72,7 @@ func (n *nodeState) applyTraffic(t wire.TrafficSample) {
 	if !i.set || n.targets[i.target] == nil {
 		return
 	}
-	n.traffic.set(trafficKey{i.target, t.Interface + 1, i.uplink}, traffic{t.PacketsIn, t.PacketsOut, t.BytesIn, t.BytesOut}, false)
+	n.traffic.set(trafficKey{i.target, t.Interface + 1, i.name, i.uplink}, traffic{t.PacketsIn, t.PacketsOut, t.BytesIn, t.BytesOut}, false)
 }
 
 func (n *nodeState) applyDrop(d wire.DropSample) {

@@ -160,9 +160,14 @@ func ownAddress(p Party, local netip.Addr) bool {
 
 func (b *builder) traffic(n *nodeState, sums map[uint32]*targetSum) {
 	n.traffic.all(func(k trafficKey, v traffic) {
-		if n.targets[k.target].party.Kind == KindNode && !k.uplink {
+		t := n.targets[k.target]
+		if t.party.Kind == KindNode && !k.uplink {
 			return
 		}
+		b.report.Interfaces = append(b.report.Interfaces, Interface{
+			Target: t.as, Name: k.name,
+			PacketsIn: v.packetsIn, PacketsOut: v.packetsOut, BytesIn: v.bytesIn, BytesOut: v.bytesOut,
+		})
 		sums[k.target].seen.Add(&Values{
 			PacketsIn: v.packetsIn, PacketsOut: v.packetsOut, BytesIn: v.bytesIn, BytesOut: v.bytesOut,
 		})

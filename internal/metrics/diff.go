@@ -30,6 +30,7 @@ func Diff(before, after *Report) *Report {
 		}
 	})
 	diff.DNS = since(before.DNS, after.DNS, (*DNS).key, func(b, a *DNS) { a.since(b) })
+	diff.Interfaces = since(before.Interfaces, after.Interfaces, (*Interface).key, func(b, a *Interface) { a.since(b) })
 	diff.Stats = since(before.Stats, after.Stats, (*Stat).key, func(b, a *Stat) {
 		if !a.Gauge && a.Value >= b.Value {
 			a.Value -= b.Value

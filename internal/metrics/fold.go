@@ -141,7 +141,7 @@ func (f *Fold) SetInterfaces(node string, interfaces []wire.Interface) {
 	n := f.node(node)
 	for _, i := range interfaces {
 		if n.targets[i.Target] != nil && (len(n.interfaces) < f.opts.FlowLimit || n.interfaces[i.ID] != (attached{})) {
-			n.interfaces[i.ID] = attached{target: i.Target, uplink: i.Uplink, set: true}
+			n.interfaces[i.ID] = attached{target: i.Target, name: clean(i.Name, maxWord), uplink: i.Uplink, set: true}
 		}
 	}
 }

@@ -49,6 +49,7 @@ func (t *target) younger(other *target) bool {
 
 type attached struct {
 	target      uint32
+	name        string
 	uplink, set bool
 }
 
@@ -56,6 +57,7 @@ type attached struct {
 type trafficKey struct {
 	target uint32
 	id     uint32 // of the interface, from 1; 0 for all that are gone
+	name   string
 	uplink bool
 }
 
@@ -104,7 +106,7 @@ func newNodeState(name string, limit int) *nodeState {
 		return k
 	}
 	n.dns.rest = func(k dnsKey) dnsKey { return dnsKey{target: k.target, role: k.role, protocol: k.protocol} }
-	n.traffic.rest = func(k trafficKey) trafficKey { return trafficKey{target: k.target, uplink: k.uplink} }
+	n.traffic.rest = func(k trafficKey) trafficKey { return trafficKey{target: k.target, name: k.name, uplink: k.uplink} }
 	return n
 }
 

@@ -32,6 +32,7 @@ func (r *Report) sortSections() {
 		a.Packets, a.Bytes = plus(a.Packets, b.Packets), plus(a.Bytes, b.Bytes)
 	})
 	r.DNS = sortBy(r.DNS, (*DNS).key, dnsReportKey.compare, (*DNS).merge)
+	r.Interfaces = sortBy(r.Interfaces, (*Interface).key, interfaceKey.compare, (*Interface).merge)
 	r.Stats = sortBy(r.Stats, (*Stat).key, statKey.compare, func(a, b *Stat) { a.Value = plus(a.Value, b.Value) })
 	slices.SortFunc(r.APIServers, func(a, b APIServer) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), a.Address.Compare(b.Address))

@@ -60,6 +60,7 @@ type Report struct {
 	Flows      []Flow      `json:"flows,omitempty"`
 	Drops      []Drop      `json:"drops,omitempty"`
 	DNS        []DNS       `json:"dns,omitempty"`
+	Interfaces []Interface `json:"interfaces,omitempty"`
 	Stats      []Stat      `json:"stats,omitempty"`
 	APIServers []APIServer `json:"apiServers,omitempty"`
 	// Nodes are all that were asked, sorted by name.

@@ -60,8 +60,8 @@ func report(by metrics.By) *metrics.Report {
 	f.SetTarget("n1", 1, pod("web-7d4b9c6f5d-x2x9k", "Deployment/web", "web", "10.0.0.1", ""))
 	f.SetTarget("n1", 2, metrics.Party{Kind: metrics.KindNode, Name: "n1", Node: "n1", Addresses: []netip.Addr{addr("192.168.0.1")}})
 	f.SetTarget("n2", 1, pod("db-0", "StatefulSet/db", "", "10.0.0.2", "deny-all"))
-	f.SetInterfaces("n1", []wire.Interface{{ID: 0, Target: 1}, {ID: 1, Target: 2, Uplink: true}})
-	f.SetInterfaces("n2", []wire.Interface{{ID: 0, Target: 1}})
+	f.SetInterfaces("n1", []wire.Interface{{ID: 0, Target: 1, Name: "eth0"}, {ID: 1, Target: 2, Name: "ens5", Uplink: true}})
+	f.SetInterfaces("n2", []wire.Interface{{ID: 0, Target: 1, Name: "eth0"}})
 	f.SetSkipped([]metrics.Skipped{{Target: "pod shop/old", Reason: "has ended"}})
 	key := wire.FlowKey{Target: 1, Protocol: 6, Local: addr("10.0.0.1"), Remote: addr("10.0.0.2"), Port: 5432, Role: wire.RoleClient}
 	latency := wire.Histogram{Sum: 9600, Buckets: append(make([]uint64, 30), 2, 0, 0, 0, 4)}
