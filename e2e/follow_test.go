@@ -374,16 +374,19 @@ func TestWaitForTheFirstPod(t *testing.T) {
 }
 
 // TestNodesAddedLaterHaveALimit does not put collectors on more nodes than the user
-// has agreed to, and says so.
+// has agreed to, and says so, in the exit code too.
 func TestNodesAddedLaterHaveALimit(t *testing.T) {
 	s := openShop(t, "")
 	apply(t, podYAML(s.namespace, "first", "n1", "set: x", restricted))
 	runningPod(t, s.namespace, "first")
-	p, _ := startCapture(t, "-l", "set=x", "-n", s.namespace, "--duration", "0", "--max-nodes", "1")
+	p, _ := startCapture(t, "-l", "set=x", "-n", s.namespace, "--duration", "20s", "--max-nodes", "1", "-o", "json")
 	p.waitFor(t, "capturing")
 	apply(t, podYAML(s.namespace, "second", "n2", "set: x", restricted))
 	p.waitFor(t, "warning: what comes to node n2 is not captured: 1 node is captured already (--max-nodes)")
-	p.signal(t, syscall.SIGINT)
-	p.wait(t).wantCode(t, 130)
+	r := p.wait(t)
+	r.wantCode(t, 3)
+	if got := parseSummary(t, r.stdout).podsOf()["second"]; len(got) != 1 || got[0] != "n2 joined=false left=false interfaces=0 1 node is captured already (--max-nodes)" {
+		t.Errorf("the pod that is not captured: %q\n%s", got, r)
+	}
 	wantNothingLeft(t)
 }

@@ -48,12 +48,17 @@ func (n *nodeRun) missed(target uint32) bool {
 	if m := n.follow.members[target]; m != nil && !m.joined.IsZero() {
 		return false
 	}
+	return n.failure(target) == ""
+}
+
+// failure is why a target is not captured; empty if it is.
+func (n *nodeRun) failure(target uint32) string {
 	for _, f := range n.failed {
 		if f.Target == target {
-			return false
+			return f.Cause
 		}
 	}
-	return true
+	return ""
 }
 
 // stamp writes a time for the summary; one that is not known is empty.
@@ -77,9 +82,6 @@ func (r *captureRun) comings() []string {
 	}
 	some := false
 	for _, n := range r.nodes {
-		if n.source == nil {
-			continue
-		}
 		for id := range n.plan.pods {
 			joined, left := n.stay(uint32(id))
 			if n.missed(uint32(id)) || joined.IsZero() && left.IsZero() {
@@ -93,7 +95,11 @@ func (r *captureRun) comings() []string {
 			for _, i := range n.interfacesOf(uint32(id)) {
 				packets += i.Packets
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", n.plan.pods[id].String(), n.plan.node.Name, clock(joined), clock(left), packets)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d", n.plan.pods[id].String(), n.plan.node.Name, clock(joined), clock(left), packets)
+			if cause := n.failure(uint32(id)); cause != "" {
+				fmt.Fprint(table, "   "+cause)
+			}
+			fmt.Fprintln(table)
 		}
 	}
 	_ = table.Flush() // into memory

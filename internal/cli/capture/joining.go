@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // A joining keeps a running capture up to date with what is selected: pods that
@@ -34,13 +36,19 @@ type joining struct {
 	mu    sync.Mutex
 	nodes map[string]*nodeRun
 	pods  map[string]place // by UID, those that have not ended
-	full  map[string]bool  // nodes that were one too many
+	// refused are the nodes and pods that are not captured, by node.
+	refused map[string]*refusal
+	hinted  map[string]bool // hints that were given
+	relayed bool            // relayWarning was given
 }
 
 // place is where a pod is captured.
 type place struct {
-	node   *nodeRun
-	target uint32
+	node *nodeRun
+	// targets are those of the pod: several when its network namespace was made anew.
+	// None: it is one of node.plan.hostNetwork.
+	targets []uint32
+	host    int // in node.plan.hostNetwork
 }
 
 // following is what is told to a node, and what it has answered.
@@ -55,6 +63,7 @@ type following struct {
 	over    bool          // its collector has ended
 	comment string        // on its clock
 	members map[uint32]*member
+	hosts   []member // by nodePlan.hostNetwork
 }
 
 // member is when a target was captured.
@@ -68,7 +77,15 @@ func (r *captureRun) following() bool { return !r.noFollow && !r.config.stored }
 // newJoining begins to watch, before the collectors start: what changes meanwhile
 // is not missed.
 func newJoining(ctx context.Context, r *captureRun) *joining {
-	j := &joining{run: r, nodes: map[string]*nodeRun{}, pods: map[string]place{}, full: map[string]bool{}}
+	j := joiningOf(ctx, r)
+	j.changes = follow.Watch(j.ctx, r.cluster.Client, r.config.selection, r.resolved)
+	return j
+}
+
+// joiningOf knows what is captured at the beginning.
+func joiningOf(ctx context.Context, r *captureRun) *joining {
+	j := &joining{run: r, nodes: map[string]*nodeRun{}, pods: map[string]place{}, refused: map[string]*refusal{}, hinted: map[string]bool{}}
+	j.relayed = relayWarning(r.resolved.Nodes) != ""
 	if r.maxNodes > 0 {
 		j.limit = max(r.maxNodes, len(r.nodes)) // the user has agreed to those
 	}
@@ -78,16 +95,21 @@ func newJoining(ctx context.Context, r *captureRun) *joining {
 		j.nodes[name] = n
 		n.follow = newFollowing(n)
 		for id := range n.plan.pods {
-			j.pods[n.plan.pods[id].UID] = place{n, uint32(id)}
+			j.pods[n.plan.pods[id].UID] = place{node: n, targets: []uint32{uint32(id)}}
+		}
+		for k := range n.plan.hostNetwork {
+			j.pods[n.plan.hostNetwork[k].UID] = place{node: n, host: k}
 		}
 	}
-	j.changes = follow.Watch(j.ctx, r.cluster.Client, r.config.selection, r.resolved)
 	return j
 }
 
 func newFollowing(n *nodeRun) following {
 	whole := len(n.plan.packets.Targets) > len(n.plan.pods)
-	return following{wake: make(chan struct{}, 1), first: len(n.plan.pods), told: len(n.plan.pods), node: whole, wanted: whole, members: map[uint32]*member{}}
+	return following{
+		wake: make(chan struct{}, 1), first: len(n.plan.pods), told: len(n.plan.pods), node: whole, wanted: whole,
+		members: map[uint32]*member{}, hosts: make([]member, len(n.plan.hostNetwork)),
+	}
 }
 
 // begin keeps the capture up to date from now on, until end or until it stops.
@@ -133,14 +155,15 @@ func (j *joining) end() {
 
 // take takes in what has changed.
 func (j *joining) take(change follow.Change) {
-	for _, err := range change.Warnings {
-		j.run.warn(err.Error())
-		if h := hint.Of(err); h != "" {
-			j.run.narrator.Info("hint: " + oneline.Text(h))
-		}
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	for _, err := range change.Warnings {
+		j.run.warn(err.Error())
+		j.hint(hint.Of(err))
+	}
+	if j.ctx.Err() != nil {
+		return // the capture is over: nothing comes to it any more
+	}
 	for i := range change.Ended {
 		j.leave(&change.Ended[i])
 	}
@@ -151,15 +174,13 @@ func (j *joining) take(change follow.Change) {
 			j.join(list[i])
 		}
 	}
-	for _, node := range change.NodesAdded {
-		if n := j.node(node.Name, "node "+node.Name); n != nil {
-			n.plan.node.Whole = true
-			n.follow.wanted = true
-		}
+	for i := range change.NodesAdded {
+		j.joinNode(&change.NodesAdded[i])
 	}
 	for _, node := range change.NodesEnded {
-		if n := j.nodes[node.Name]; n != nil && len(n.plan.hostNetwork) == 0 {
-			n.leave(nodeTarget, j.run.now())
+		if n := j.nodes[node.Name]; n != nil {
+			n.plan.node.Whole = false
+			j.leaveNode(n)
 		}
 	}
 	for _, n := range j.nodes {
@@ -167,40 +188,73 @@ func (j *joining) take(change follow.Change) {
 	}
 }
 
+// hint gives a hint that was not given yet; none if it is empty. mu is held.
+func (j *joining) hint(text string) {
+	if text = oneline.Text(text); text != "" && !j.hinted[text] {
+		j.hinted[text] = true
+		j.run.narrator.Info("hint: " + text)
+	}
+}
+
 // join makes a pod a target; mu is held.
 func (j *joining) join(pod target.Pod) {
-	n := j.node(pod.Node, "pod "+pod.String())
+	at, known := j.pods[pod.UID]
+	if known && len(at.targets) == 0 {
+		return // its node is captured, whatever has changed
+	}
+	n, cause := j.node(pod.Node, "pod "+pod.String())
 	if n == nil {
+		j.refuse(pod.Node, cause).add(pod)
 		return
 	}
 	if pod.HostNetwork {
-		n.plan.hostNetwork = append(n.plan.hostNetwork, pod)
-		if !n.follow.wanted {
-			j.run.warn(fmt.Sprintf("pod %s uses the network of node %s: the interfaces of the node are captured, with everybody's packets", pod.String(), pod.Node))
-		}
-		n.follow.wanted = true
+		j.joinHost(n, pod)
 		return
 	}
 	t := n.plan.add(pod)
-	j.pods[pod.UID] = place{n, t.ID}
+	j.pods[pod.UID] = place{node: n, targets: append(at.targets, t.ID)}
 }
 
-// node returns the node that what is to be captured on, or nil and a warning when
-// that cannot be; mu is held.
-func (j *joining) node(name, what string) *nodeRun {
-	n := j.nodes[name]
+// joinHost makes the node of a pod on its network a target.
+func (j *joining) joinHost(n *nodeRun, pod target.Pod) {
+	j.pods[pod.UID] = place{node: n, host: len(n.plan.hostNetwork)}
+	n.plan.hostNetwork = append(n.plan.hostNetwork, pod)
+	n.follow.hosts = append(n.follow.hosts, member{joined: j.run.now()})
+	if !n.follow.wanted {
+		j.run.warn(fmt.Sprintf("pod %s uses the network of node %s: the interfaces of the node are captured, with everybody's packets", pod.String(), pod.Node))
+	}
+	n.want()
+}
+
+// joinNode makes a whole node a target.
+func (j *joining) joinNode(node *target.Node) {
+	n, cause := j.node(node.Name, "node "+node.Name)
+	if n == nil {
+		j.refuse(node.Name, cause)
+		return
+	}
+	n.plan.node.Whole = true
+	n.plan.know(node.Object)
+	n.want()
+	j.warnOfRelays()
+}
+
+// node returns the node that what is to be captured on, or nil and why that cannot be,
+// which the user has been told; mu is held.
+func (j *joining) node(name, what string) (n *nodeRun, cause string) {
+	n = j.nodes[name]
 	switch {
 	case n != nil && n.follow.over:
 		j.run.warn(fmt.Sprintf("%s is not captured: the collector of node %s has ended", what, name))
-		return nil
+		return nil, "the node's collector had ended"
 	case n != nil:
-		return n
+		return n, ""
 	case j.limit > 0 && len(j.nodes) >= j.limit:
-		if !j.full[name] {
-			j.full[name] = true
-			j.run.warn(fmt.Sprintf("what comes to node %s is not captured: %s captured already (--max-nodes)", name, english.PluralWord(len(j.nodes), "1 node is", comma(uint64(len(j.nodes)))+" nodes are")))
+		cause = fmt.Sprintf("%s captured already (--max-nodes)", english.PluralWord(len(j.nodes), "1 node is", comma(uint64(len(j.nodes)))+" nodes are"))
+		if j.refused[name] == nil {
+			j.run.warn(fmt.Sprintf("what comes to node %s is not captured: %s", name, cause))
 		}
-		return nil
+		return nil, cause
 	}
 	plan := j.run.planFor(target.Node{Name: name})
 	n = newNodeRun(&plan)
@@ -209,7 +263,7 @@ func (j *joining) node(name, what string) *nodeRun {
 	j.nodes[name] = n
 	j.run.nodes = append(j.run.nodes, n)
 	j.tasks.Go(func() { j.serve(n) })
-	return n
+	return n, ""
 }
 
 // leave ends the capture of a pod; mu is held.
@@ -219,6 +273,25 @@ func (j *joining) leave(pod *target.Pod) {
 		return
 	}
 	delete(j.pods, pod.UID)
-	at.node.leave(at.target, j.run.now())
+	// Of an earlier target there may still be an interface, when the pod has kept
+	// its network namespace after all.
+	for _, id := range at.targets {
+		at.node.leave(id, j.run.now())
+	}
 	j.run.narrator.Info(fmt.Sprintf("%s: left  pod %s", at.node.plan.node.Name, pod.String()))
+	if len(at.targets) == 0 {
+		at.node.follow.hosts[at.host].left = j.run.now()
+		j.leaveNode(at.node)
+	}
+}
+
+// leaveNode ends the capture of a node's own interfaces if nothing needs them any
+// more; mu is held.
+func (j *joining) leaveNode(n *nodeRun) {
+	needed := n.plan.node.Whole || slices.Contains(j.run.config.vantages, wire.VantageNode) ||
+		slices.ContainsFunc(n.follow.hosts, func(pod member) bool { return pod.left.IsZero() })
+	if n.follow.wanted && !needed {
+		n.leave(nodeTarget, j.run.now())
+		j.run.narrator.Info(fmt.Sprintf("%s: left  %s", n.plan.node.Name, n.plan.target(nodeTarget)))
+	}
 }

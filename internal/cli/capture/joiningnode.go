@@ -2,20 +2,22 @@ package capture
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
-	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
-	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
+	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // targetsPerFrame is how many targets are told at once: each takes a collector some
 // milliseconds.
 const targetsPerFrame = 256
+
+// lookTime is how long a node that joins waits for what the API server knows of it.
+const lookTime = 2 * time.Second
 
 // serve starts a node's collector, if it has none, and tells it of targets that come
 // and go.
@@ -50,6 +52,7 @@ func (j *joining) start(n *nodeRun) bool {
 		return false
 	}
 	defer release()
+	j.look(n)
 	started, err := j.run.sessions.Start(j.ctx, n.plan.node.Name, j.firstSpec(n))
 	if err != nil {
 		j.fail(n, err)
@@ -79,7 +82,41 @@ func (j *joining) start(n *nodeRun) bool {
 	return true
 }
 
-// firstSpec is what a node that joins begins with.
+// look asks what the plan of a node that joins needs to know of it. Where that is
+// not allowed, the plan stays as it is.
+func (j *joining) look(n *nodeRun) {
+	j.mu.Lock()
+	known := n.plan.node.Object != nil
+	j.mu.Unlock()
+	if known {
+		return
+	}
+	ctx, cancel := context.WithTimeout(j.ctx, lookTime)
+	defer cancel()
+	node, err := j.run.cluster.Client.CoreV1().Nodes().Get(ctx, n.plan.node.Name, metav1.GetOptions{})
+	if err != nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n.plan.know(node)
+	j.warnOfRelays()
+}
+
+// warnOfRelays gives relayWarning once; mu is held.
+func (j *joining) warnOfRelays() {
+	var nodes []target.Node
+	for _, n := range j.run.nodes {
+		nodes = append(nodes, n.plan.node)
+	}
+	if warning := relayWarning(nodes); warning != "" && !j.relayed {
+		j.relayed = true
+		j.run.warn(warning)
+	}
+}
+
+// firstSpec is what a node that joins begins with. There is nothing to remove: its
+// collector knows of no target.
 func (j *joining) firstSpec(n *nodeRun) wire.Spec {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -144,11 +181,15 @@ func (j *joining) news(n *nodeRun) (change wire.Targets, more bool) {
 	return n.news()
 }
 
+// news leaves out what came and ended since the last time: a collector removes
+// before it adds.
 func (n *nodeRun) news() (change wire.Targets, more bool) {
 	f := &n.follow
-	for f.told < len(n.plan.pods) && len(change.Add) < targetsPerFrame {
-		change.Add = append(change.Add, n.plan.wireTarget(uint32(f.told)))
-		f.told++
+	for ; f.told < len(n.plan.pods) && len(change.Add) < targetsPerFrame; f.told++ {
+		id := uint32(f.told)
+		if m := f.members[id]; m == nil || m.left.IsZero() {
+			change.Add = append(change.Add, n.plan.wireTarget(id))
+		}
 	}
 	if f.wanted && !f.node {
 		change.Add = append(change.Add, n.plan.wholeNode())
@@ -158,14 +199,25 @@ func (n *nodeRun) news() (change wire.Targets, more bool) {
 	return change, len(change.Add)+len(change.Remove) > 0
 }
 
-// leave ends the capture of a target.
+// want makes the node itself a target.
+func (n *nodeRun) want() {
+	if !n.follow.wanted {
+		n.follow.wanted = true
+		n.member(nodeTarget).left = time.Time{}
+	}
+}
+
+// leave ends the capture of a target, which its collector may not know of yet.
 func (n *nodeRun) leave(target uint32, now time.Time) {
 	f := &n.follow
-	f.remove = append(f.remove, target)
-	n.member(target).left = now
+	known := int(target) < f.told
 	if target == nodeTarget {
-		f.wanted, f.node = false, false
+		known, f.wanted, f.node = f.node, false, false
 	}
+	if known {
+		f.remove = append(f.remove, target)
+	}
+	n.member(target).left = now
 }
 
 func (n *nodeRun) member(target uint32) *member {
@@ -183,79 +235,4 @@ func (n *nodeRun) poke() {
 	case n.follow.wake <- struct{}{}:
 	default:
 	}
-}
-
-// attached returns what describes to the merger what a node's collector has attached
-// to during the capture.
-func (j *joining) attached(n *nodeRun) func(wire.Attached) capture.Joined {
-	if j == nil {
-		return nil
-	}
-	return func(a wire.Attached) capture.Joined {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		for _, warning := range a.Warnings {
-			j.run.warn("node " + n.plan.node.Name + ": " + oneline.Text(warning))
-		}
-		for i := range a.Interfaces {
-			one := &a.Interfaces[i]
-			one.Name, one.MAC, one.Hook = oneline.Text(one.Name), oneline.Text(one.MAC), oneline.Text(one.Hook)
-			if !n.plan.isPod(one.Target) && one.Target != nodeTarget {
-				return capture.Joined{} // which the merger takes for a mistake of the collector
-			}
-		}
-		j.answer(n, a.Interfaces, a.Failed)
-		return j.describe(n, a.Interfaces)
-	}
-}
-
-// answer takes in what a collector has attached to, and what not; mu is held.
-func (j *joining) answer(n *nodeRun, interfaces []wire.Interface, failed []wire.TargetError) {
-	names := map[uint32][]string{}
-	var order []uint32
-	for _, i := range interfaces {
-		if names[i.Target] == nil {
-			order = append(order, i.Target)
-		}
-		names[i.Target] = append(names[i.Target], i.Name)
-	}
-	for _, id := range order {
-		n.member(id).joined = j.run.now()
-		j.run.narrator.Info(fmt.Sprintf("%s: joined  %s (%s)", n.plan.node.Name, n.plan.target(id), strings.Join(names[id], " ")))
-	}
-	for _, f := range failed {
-		if !n.plan.isPod(f.Target) && f.Target != nodeTarget || !n.member(f.Target).left.IsZero() {
-			continue // it has ended meanwhile
-		}
-		f.Cause = oneline.Text(f.Cause)
-		n.failed = append(n.failed, f)
-		j.run.warn(n.plan.target(f.Target) + " is not captured: " + f.Cause)
-	}
-}
-
-// describe says what new interfaces are called, and their pods' addresses; mu is
-// held. A pcap file cannot have another link type than that it began with.
-func (j *joining) describe(n *nodeRun, interfaces []wire.Interface) capture.Joined {
-	var joined capture.Joined
-	named := map[uint32]bool{}
-	for _, i := range interfaces {
-		one := n.plan.describe(n.session.Hello(), i)
-		one.Filter = j.run.config.filterText()
-		if n.follow.comment != "" {
-			one.Comments = append(one.Comments, n.follow.comment)
-		}
-		joined.Interfaces = append(joined.Interfaces, one)
-		if j.run.config.format == capture.Pcap && i.LinkType != j.run.linkType {
-			n.failed = append(n.failed, wire.TargetError{Target: i.Target, Cause: "its link type is not that of the pcap file"})
-			j.run.warn(one.Name + " is not captured: its link type is not that of the pcap file; pcapng holds both")
-		}
-		if n.plan.isPod(i.Target) && !named[i.Target] {
-			named[i.Target] = true
-			pod := &n.plan.pods[i.Target]
-			for _, ip := range pod.IPs {
-				joined.Names = append(joined.Names, pcapng.Name{Addr: ip, Name: pod.Name + "." + pod.Namespace})
-			}
-		}
-	}
-	return joined
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
@@ -44,10 +46,19 @@ func planNode(node target.Node, snapLen uint32, hook string) nodePlan {
 	if node.Whole || len(p.hostNetwork) > 0 {
 		p.packets.Targets = append(p.packets.Targets, p.wholeNode())
 	}
-	if node.Object != nil && node.Object.Status.DaemonEndpoints.KubeletEndpoint.Port > 0 {
-		p.packets.KubeletPort = uint16(node.Object.Status.DaemonEndpoints.KubeletEndpoint.Port)
-	}
+	p.know(node.Object)
 	return p
+}
+
+// know takes over what the API server knows of the node; nil: nothing.
+func (p *nodePlan) know(node *corev1.Node) {
+	if node == nil {
+		return
+	}
+	p.node.Object = node
+	if port := node.Status.DaemonEndpoints.KubeletEndpoint.Port; port > 0 {
+		p.packets.KubeletPort = uint16(port)
+	}
 }
 
 // add makes a pod a target.

@@ -57,9 +57,8 @@ type SummaryNode struct {
 	Packets uint64 `json:"packets"`
 	Lost    uint64 `json:"lost"` // as in Summary
 	Error   string `json:"error,omitempty"`
-	// Pods are the pods that were captured, those that joined in the order in which
-	// they came; Interfaces are the node's own, when
-	// the node was.
+	// Pods are the pods that were to be captured, those that joined in the order in
+	// which they came; Interfaces are the node's own, when the node was.
 	Pods       []SummaryPod       `json:"pods"`
 	Interfaces []SummaryInterface `json:"interfaces,omitempty"`
 }
@@ -94,6 +93,7 @@ type SummaryInterface struct {
 // with. outputErr is what was wrong with the output.
 func (r *captureRun) finish(ctx context.Context, result *capture.Result, outputErr error, took time.Duration) error {
 	r.remark(result)
+	r.blameBrief()
 	if r.summaryFormat() == "" {
 		r.narrator.Info(r.headline(result, errors.Is(outputErr, capture.ErrReaderClosed)))
 		for _, line := range r.comings() {
@@ -227,6 +227,9 @@ func (r *captureRun) verdict(ctx context.Context, result *capture.Result, output
 			return exit.With(exit.Partial, exit.ErrSilent)
 		}
 	}
+	if r.joining.refuses() {
+		return exit.With(exit.Partial, exit.ErrSilent)
+	}
 	if result.Lost > 0 {
 		return exit.With(exit.Partial, hint.Wrap(fmt.Errorf("%s packets were lost", comma(result.Lost)),
 			"fewer targets or --packet-size 128 leave less to send"))
@@ -247,12 +250,13 @@ func (r *captureRun) summary(result *capture.Result, took time.Duration) Summary
 		if n.source != nil {
 			s.Files = r.output.files()
 		}
-		if n.follow.added && n.source == nil && n.err == nil {
+		if n.follow.added && n.source == nil && n.err == nil && len(n.failed) == 0 {
 			continue // the capture ended while its collector was starting
 		}
 		s.Nodes = append(s.Nodes, n.summary())
 		s.Complete = s.Complete && n.err == nil
 	}
+	s.Nodes = r.joining.addRefused(s.Nodes)
 	return s
 }
 
@@ -267,8 +271,12 @@ func (n *nodeRun) summary() SummaryNode {
 			s.Pods = append(s.Pods, pods[id])
 		}
 	}
-	for _, pod := range n.plan.hostNetwork {
-		s.Pods = append(s.Pods, SummaryPod{Namespace: pod.Namespace, Name: pod.Name, HostNetwork: true, Interfaces: []SummaryInterface{}})
+	for k, pod := range n.plan.hostNetwork {
+		one := SummaryPod{Namespace: pod.Namespace, Name: pod.Name, HostNetwork: true, Interfaces: []SummaryInterface{}}
+		if k < len(n.follow.hosts) {
+			one.Joined, one.Left = stamp(n.follow.hosts[k].joined), stamp(n.follow.hosts[k].left)
+		}
+		s.Pods = append(s.Pods, one)
 	}
 	if n.source == nil {
 		return s
