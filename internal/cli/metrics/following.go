@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
@@ -41,63 +43,113 @@ func (o *observer) addPod(pod *target.Pod) {
 	if o.everything && pod.HostNetwork && pod.ManagedBy == session.ProgramName {
 		return // a collector: nobody asks for it
 	}
-	n := o.node(pod.Node)
+	name := "pod " + pod.String()
 	switch {
-	case !pod.HostNetwork:
-		o.unskip("pod " + pod.String()) // it may have been pending
-		n.add(*pod)
-	case o.withNodes: // measured anyway
-	case o.everything:
-		o.skip(metrics.Skipped{Target: "pod " + pod.String(), Reason: "uses the node's network: measure node/" + pod.Node})
-	default:
+	case pod.HostNetwork && o.withNodes: // its node is a target itself
+	case pod.HostNetwork && o.everything:
+		o.node(pod.Node)
+		o.skip(metrics.Skipped{Target: name, Reason: "uses the node's network: measure node/" + pod.Node})
+	case !o.room(pod.Node):
+		o.oneTooMany(pod.Node, name, o.directory.PodParty(*pod))
+	case pod.HostNetwork:
 		o.warn(fmt.Sprintf("pod %s uses the network of node %s: the node is measured, with everybody's packets", pod, pod.Node))
-		n.wholeNode()
+		o.node(pod.Node).wholeNode()
+	default:
+		o.unskip(name) // it may have been pending
+		o.node(pod.Node).add(*pod)
 	}
+}
+
+// addNode makes a node that has come a target.
+func (o *observer) addNode(name string) {
+	if !o.room(name) {
+		o.oneTooMany(name, "node "+name, o.directory.NodeParty(name))
+		return
+	}
+	o.node(name).wholeNode()
+}
+
+// agreed takes the nodes of the beginning for those that the user has agreed to.
+func (o *observer) agreed() {
+	if o.maxNodes > 0 {
+		o.limit = max(o.maxNodes, len(o.nodes))
+	}
+}
+
+// room tells whether a node has a collector, or may have one.
+func (o *observer) room(name string) bool {
+	if o.limit == 0 {
+		return true
+	}
+	others := 0
+	for _, n := range o.allNodes() {
+		switch occupied := n.occupied(); {
+		case occupied && n.name == name:
+			return true
+		case occupied:
+			others++
+		}
+	}
+	return others < o.limit
+}
+
+// oneTooMany notes a target on a node that the user has not agreed to.
+func (o *observer) oneTooMany(node, name string, party metrics.Party) {
+	reason := fmt.Sprintf("%s measured already (--max-nodes)", english.PluralWord(o.limit, "1 node is", fmt.Sprintf("%d nodes are", o.limit)))
+	o.warn(fmt.Sprintf("what comes to node %s is not measured: %s", node, reason))
+	o.skip(metrics.Skipped{Target: name, Reason: reason, Party: &party})
 }
 
 // follow adds and removes targets as pods come and go.
 func (o *observer) follow() {
 	for change := range follow.Watch(o.ctx, o.cluster.Client, o.selection, o.resolved) {
-		for _, err := range change.Warnings {
-			o.warn(err.Error())
-			if h := hint.Of(err); h != "" {
-				o.narrator.Info("hint: " + oneline.Text(h))
-			}
+		o.take(&change)
+	}
+}
+
+// take takes in what has changed.
+func (o *observer) take(change *follow.Change) {
+	for _, err := range change.Warnings {
+		o.warn(err.Error())
+		if h := hint.Of(err); h != "" {
+			o.narrator.Info("hint: " + oneline.Text(h))
 		}
-		touched := map[*nodeState]bool{}
-		for _, ended := range [][]target.Pod{change.Ended, change.Changed} {
-			for i := range ended {
-				n := o.node(ended[i].Node)
-				n.remove(ended[i].UID)
-				o.unskip("pod " + ended[i].String()) // there is nothing more to measure
-				touched[n] = true
-			}
+	}
+	touched := map[string]bool{}
+	for _, ended := range [][]target.Pod{change.Ended, change.Changed} {
+		for i := range ended {
+			o.node(ended[i].Node).remove(ended[i].UID)
+			o.unskip("pod " + ended[i].String()) // there is nothing more to measure
+			touched[ended[i].Node] = true
 		}
-		for _, added := range [][]target.Pod{change.Added, change.Changed} {
-			for i := range added {
-				o.addPod(&added[i])
-				touched[o.node(added[i].Node)] = true
-			}
+	}
+	for _, node := range change.NodesEnded {
+		o.node(node.Name).remove(nodeKey)
+		o.unskip("node " + node.Name)
+		touched[node.Name] = true
+	}
+	for _, added := range [][]target.Pod{change.Added, change.Changed} {
+		for i := range added {
+			o.addPod(&added[i])
+			touched[added[i].Node] = true
 		}
-		for _, node := range change.NodesAdded {
-			o.node(node.Name).wholeNode()
-			touched[o.node(node.Name)] = true
-		}
-		for _, node := range change.NodesEnded {
-			o.node(node.Name).remove("")
-			touched[o.node(node.Name)] = true
-		}
-		for n := range touched {
-			o.touched(n)
-		}
+	}
+	for _, node := range change.NodesAdded {
+		o.addNode(node.Name)
+		touched[node.Name] = true
+	}
+	for name := range touched {
+		o.touched(name)
 	}
 }
 
 // touched sees that a node's collector hears of its new targets, or that there is
 // one.
-func (o *observer) touched(n *nodeState) {
+func (o *observer) touched(name string) {
+	n := o.node(name)
+	occupied := n.occupied()
 	o.mu.Lock()
-	if !n.looping && !o.stopping {
+	if occupied && !n.looping && !o.stopping {
 		n.looping = true
 		o.running.Go(n.loop)
 	}

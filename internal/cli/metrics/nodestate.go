@@ -76,6 +76,13 @@ func (n *nodeState) want(key string, pod *target.Pod) {
 	n.introduce(w)
 }
 
+// occupied tells whether something is wanted of the node, or its collector is there.
+func (n *nodeState) occupied() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.wanted) > 0 || n.session != nil
+}
+
 // introduce tells the fold who a target is.
 func (n *nodeState) introduce(w *wanted) { n.observer.fold.SetTarget(n.name, w.id, n.partyOf(w)) }
 

@@ -59,6 +59,8 @@ type observer struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // node loops, follower, refresher
 
+	limit int // of nodes, for those that come later; 0: none
+
 	mu       sync.Mutex
 	nodes    map[string]*nodeState
 	skipped  []metrics.Skipped
@@ -189,6 +191,7 @@ func (o *observer) open() {
 			o.addPod(&node.Pods[k])
 		}
 	}
+	o.agreed()
 }
 
 // namespaces are those of the targets.
