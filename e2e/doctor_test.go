@@ -102,6 +102,11 @@ func TestDoctorFinds(t *testing.T) {
 	})
 	wantVerdict(t, r, "namespace", "", doctor.Fail, "kubectl label")
 
+	// More nodes than may be without a question, which nobody can be asked.
+	wantNothingCreated(t, func() { r = examination(t, 3, "--max-nodes", "1") })
+	wantVerdict(t, r, "rights", "", doctor.OK, "")
+	wantVerdict(t, r, "nodes", "", doctor.Unknown, "to go on without being asked: --max-nodes 2")
+
 	// A user without rights, on nodes that he may not see.
 	r = examination(t, 1, "n1", "--as", "e2e-nobody")
 	wantVerdict(t, r, "rights", "", doctor.Fail, "create pods/exec")
@@ -148,16 +153,15 @@ func TestDoctorInterrupted(t *testing.T) {
 // TestDoctorUsage refuses what cannot be meant, before anything is asked.
 func TestDoctorUsage(t *testing.T) {
 	for want, args := range map[string][]string{
-		"is not a node":       {"pod/web"},
-		"cannot be the name":  {"N_1"},
-		"-o \"wide\"":         {"-o", "wide"},
-		"negative":            {"--max-nodes", "-1"},
-		"--stream-time 1m0s":  {"--stream-time", "1m"},
-		"--print-rbac=some":   {"--print-rbac=some"},
-		"add --print-rbac":    {"--bind-to", "user/ann"},
-		"names nobody":        {"--print-rbac", "--bind-to", "ann"},
-		"exclude each other":  {"--print-rbac", "n1"},
-		"more than --max-nod": {"--max-nodes", "1"},
+		"is not a node":      {"pod/web"},
+		"cannot be the name": {"N_1"},
+		"-o \"wide\"":        {"-o", "wide"},
+		"negative":           {"--max-nodes", "-1"},
+		"--stream-time 1m0s": {"--stream-time", "1m"},
+		"--print-rbac=some":  {"--print-rbac=some"},
+		"add --print-rbac":   {"--bind-to", "user/ann"},
+		"names nobody":       {"--print-rbac", "--bind-to", "ann"},
+		"exclude each other": {"--print-rbac", "n1"},
 	} {
 		wantNothingCreated(t, func() { retina(t, append([]string{"doctor"}, args...)...).wantError(t, 2, want) })
 	}

@@ -18,7 +18,7 @@ func healthy() *doctor.Node {
 	return &doctor.Node{
 		Name: "n1", Hello: wire.Hello{Kernel: "Linux 6.8.0-45-generic", Arch: "amd64", CPUs: 4}, ReadyAfter: 1200 * time.Millisecond,
 		Examined:    wire.Examined{BootID: "b", Tried: []wire.TriedPlugin{{Plugin: "packets", Hook: "tcx", Micros: 40_000}, {Plugin: "dns", Micros: 9_000}}},
-		Uncertainty: time.Millisecond, StreamBytes: 80e6, StreamTime: time.Second,
+		Uncertainty: time.Millisecond, StreamAsked: time.Second, StreamBytes: 80e6, StreamTime: time.Second,
 	}
 }
 
@@ -38,6 +38,10 @@ func TestNodeChecks(t *testing.T) {
 		if c.Status != doctor.OK || c.Node != "n1" || c.Detail == "" || c.Hint != "" {
 			t.Errorf("a healthy node: %+v", c)
 		}
+	}
+	// Without the kubelet's events nothing is said of the image.
+	if c := check(t, healthy().Checks(), "collector"); c.Detail != "answered after 1.2s, amd64, 4 CPUs" {
+		t.Errorf("%+v", c)
 	}
 	for _, test := range []struct {
 		name   string
@@ -60,6 +64,9 @@ func TestNodeChecks(t *testing.T) {
 		{"clock behind", func(n *doctor.Node) { n.Offset = -2 * time.Second }, "clock", doctor.Warn, "-2s", "NTP"},
 		{"clock unsure", func(n *doctor.Node) { n.Offset, n.Uncertainty = time.Second, time.Second }, "clock", doctor.OK, "± 1s", ""},
 		{"slow stream", func(n *doctor.Node) { n.StreamBytes = 1e6 }, "stream", doctor.Warn, "1 MB/s", "--packet-size"},
+		{"image there", func(n *doctor.Node) { n.Image = doctor.ImageThere }, "collector", doctor.OK, "already on the node, pulling was not tried", ""},
+		{"image pulled", func(n *doctor.Node) { n.Image = doctor.ImagePulled }, "collector", doctor.OK, "image pulled, answered", ""},
+		{"slowest stream", func(n *doctor.Node) { n.StreamBytes, n.StreamTime = 0, 0 }, "stream", doctor.Unknown, "less than 0.5 MB arrived in 1s", "--stream-time 10s"},
 		{"cut stream", func(n *doctor.Node) { n.Cut = errors.New("reset by peer") }, "stream", doctor.Fail, "reset by peer", "cuts"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -21,17 +21,29 @@ const (
 	leftAlone = 90 * time.Second
 )
 
+// An Image is how a node got the collector's image.
+type Image int
+
+// How a node gets an image.
+const (
+	ImageUnknown Image = iota // the kubelet's events cannot be read
+	ImageThere                // nothing was pulled
+	ImagePulled
+)
+
 // A Node is what was found on one node.
 type Node struct {
 	Name       string
 	Hello      wire.Hello
 	ReadyAfter time.Duration // until the collector answered
-	Pulled     bool          // the image had to be pulled
+	Image      Image         // how the node got the image
 	Examined   wire.Examined
 	// Offset is the node's clock minus this machine's, Uncertainty how far it may be
 	// off.
 	Offset, Uncertainty time.Duration
-	// StreamBytes arrived in StreamTime; 0: not measured.
+	// StreamAsked is how long the stream was to be filled; 0: not at all.
+	StreamAsked time.Duration
+	// StreamBytes arrived in StreamTime; 0: too little to measure.
 	StreamBytes uint64
 	StreamTime  time.Duration
 	// Cut is why the stream ended too early; nil: it did not.
@@ -45,7 +57,7 @@ func (n *Node) Checks() []Check {
 		checks = append(checks, plugin(&n.Examined.Tried[i]))
 	}
 	checks = append(checks, n.clock())
-	if n.StreamTime > 0 || n.Cut != nil {
+	if n.StreamAsked > 0 || n.Cut != nil {
 		checks = append(checks, n.stream())
 	}
 	for i := range checks {
@@ -55,11 +67,14 @@ func (n *Node) Checks() []Check {
 }
 
 func (n *Node) collector() Check {
-	image := "image was there"
-	if n.Pulled {
-		image = "image pulled"
+	image := ""
+	switch n.Image {
+	case ImageThere:
+		image = "image already on the node, pulling was not tried; "
+	case ImagePulled:
+		image = "image pulled, "
 	}
-	detail := fmt.Sprintf("%s, answered after %s, %s, %d CPUs", image, seconds(n.ReadyAfter), n.Hello.Arch, n.Hello.CPUs)
+	detail := fmt.Sprintf("%sanswered after %s, %s, %d CPUs", image, seconds(n.ReadyAfter), n.Hello.Arch, n.Hello.CPUs)
 	return measured(Check{Name: CheckCollector, Status: OK, Detail: detail}, n.ReadyAfter.Seconds(), "s")
 }
 
@@ -136,6 +151,11 @@ func (n *Node) clock() Check {
 func (n *Node) stream() Check {
 	if n.Cut != nil {
 		return Check{Name: CheckStream, Status: Fail, Detail: n.Cut.Error(), Hint: "something between this machine and the node cuts streams"}
+	}
+	if n.StreamTime <= 0 {
+		// The first frame only starts the clock.
+		return Check{Name: CheckStream, Status: Unknown, Hint: "give it more time: --stream-time 10s",
+			Detail: fmt.Sprintf("less than %.1f MB arrived in %s", 2*wire.FillerBytes/1e6, seconds(n.StreamAsked))}
 	}
 	rate := float64(n.StreamBytes) / 1e6 / n.StreamTime.Seconds()
 	c := Check{Name: CheckStream, Status: OK, Detail: fmt.Sprintf("%.0f MB/s, %.1f MB in %s", rate, float64(n.StreamBytes)/1e6, seconds(n.StreamTime))}

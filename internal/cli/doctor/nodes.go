@@ -84,16 +84,27 @@ func (v *visit) examineNode(ctx context.Context, run *session.Run, node string) 
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
-	n := &doctor.Node{Name: node, Hello: s.Hello(), ReadyAfter: time.Since(began)}
+	n := &doctor.Node{Name: node, Hello: s.Hello(), ReadyAfter: time.Since(began), StreamAsked: v.stream}
 	if err := v.hear(ctx, s, n); err != nil {
 		return nil, err
 	}
 	clock := s.Clock()
 	n.Offset, n.Uncertainty = clock.Offset, clock.Uncertainty
-	v.mu.Lock()
-	n.Pulled = v.pulled[node]
-	v.mu.Unlock()
+	n.Image = v.imageOn(node)
 	return n, nil
+}
+
+// imageOn is how the node got the image, by the kubelet's events.
+func (v *visit) imageOn(node string) doctor.Image {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.pulled[node]:
+		return doctor.ImagePulled
+	case v.seesEvents:
+		return doctor.ImageThere
+	}
+	return doctor.ImageUnknown
 }
 
 // hear reads what the collector says. The stream is read all the time, also while

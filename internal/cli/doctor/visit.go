@@ -9,14 +9,10 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	retina "github.com/kubectl-retina/kubectl-retina"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/narration"
-	"github.com/kubectl-retina/kubectl-retina/internal/cli/prompt"
 	"github.com/kubectl-retina/kubectl-retina/internal/doctor"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/inventory"
@@ -40,6 +36,8 @@ type visit struct {
 	report   *doctor.Report
 	plugins  []string // to try
 	filling  chan struct{}
+	// seesEvents says that the user may watch the events of collectors.
+	seesEvents bool
 
 	mu     sync.Mutex
 	pulled map[string]bool // nodes that had to pull the image
@@ -70,7 +68,7 @@ func (v *visit) run(ctx context.Context) error {
 	}
 	v.narrator.Status("checking rights and namespace")
 	nodes, may, err := v.examineCluster(ctx)
-	if err == nil && len(nodes) > 0 && may {
+	if err == nil && may {
 		err = v.examineNodes(ctx, nodes)
 	}
 	v.narrator.Close()
@@ -101,7 +99,7 @@ func (v *visit) verdict() error {
 }
 
 // examineCluster does all that takes no collector. It returns the nodes to look
-// at and whether collectors may start.
+// at and whether collectors are to start on them.
 func (v *visit) examineCluster(ctx context.Context) (nodes []target.Node, may bool, err error) {
 	var permitted, left []doctor.Check
 	var found doctor.Check
@@ -125,8 +123,12 @@ func (v *visit) examineCluster(ctx context.Context) (nodes []target.Node, may bo
 	}
 	v.report.Add(takes)
 	v.report.Add(left...)
+	may = refused == nil && len(nodes) > 0
+	if may {
+		may, err = v.confirm(len(nodes), &found)
+	}
 	v.report.Add(found)
-	return nodes, refused == nil, nil
+	return nodes, may, err
 }
 
 // checkRights asks for every right that is of use.
@@ -153,6 +155,9 @@ func (v *visit) checkRights(ctx context.Context) []doctor.Check {
 	byScope := func(a, b rights.Right) int { return int(a.Scope) - int(b.Scope) }
 	slices.SortStableFunc(found.Missing, byScope)
 	slices.SortStableFunc(found.Unknown, byScope)
+	v.seesEvents = !slices.ContainsFunc(slices.Concat(found.Missing, found.Unknown), func(r rights.Right) bool {
+		return r.Scope == rights.Collectors && r.String() == "watch events"
+	})
 	flag := "-n " + targets
 	if targets == "" {
 		flag = "-A"
@@ -220,69 +225,4 @@ func (v *visit) checkLeftovers(ctx context.Context) []doctor.Check {
 		c.Detail += fmt.Sprintf("; %d objects are in use", len(objects))
 	}
 	return []doctor.Check{c}
-}
-
-// findNodes returns the nodes to look at: those that were named, or all that are
-// ready. The check says which are left out.
-func (v *visit) findNodes(ctx context.Context) ([]target.Node, doctor.Check, error) {
-	c := doctor.Check{Name: doctor.CheckNodes, Status: doctor.OK}
-	selection, err := target.Request{NodeNames: v.nodes, AllNodes: len(v.nodes) == 0}.Selection()
-	if err != nil {
-		return nil, c, err
-	}
-	found, err := selection.Resolve(ctx, v.cluster.Client)
-	if apierrors.IsForbidden(err) {
-		return v.unseen(err)
-	}
-	if err != nil {
-		return nil, c, err
-	}
-	nodes, unready := found.Nodes, []string{}
-	if len(v.nodes) == 0 {
-		nodes = nil
-		for _, n := range found.Nodes {
-			if ready(n.Object) {
-				nodes = append(nodes, n)
-			} else {
-				unready = append(unready, n.Name)
-			}
-		}
-	}
-	c.Detail = fmt.Sprintf("%d to look at", len(nodes))
-	if len(unready) > 0 {
-		c.Status = doctor.Unknown
-		c.Detail += fmt.Sprintf("; not ready, and left out: %s", strings.Join(unready, ", "))
-		c.Hint = "name a node to try it all the same: kubectl retina doctor NODE"
-	}
-	return nodes, c, v.confirm(len(nodes))
-}
-
-// unseen is findNodes for a user who may not see nodes: collectors start without
-// that right, on nodes that are named.
-func (v *visit) unseen(err error) ([]target.Node, doctor.Check, error) {
-	if len(v.nodes) == 0 {
-		return nil, doctor.Check{Name: doctor.CheckNodes, Status: doctor.Unknown, Detail: err.Error(),
-			Hint: "name the nodes: kubectl retina doctor NODE"}, nil
-	}
-	var nodes []target.Node
-	for _, name := range v.nodes {
-		nodes = append(nodes, target.Node{Name: name})
-	}
-	return nodes, doctor.Check{Name: doctor.CheckNodes, Status: doctor.OK, Detail: fmt.Sprintf("%d to look at, unseen", len(nodes))}, v.confirm(len(nodes))
-}
-
-func ready(node *corev1.Node) bool {
-	return node == nil || slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// confirm asks before many nodes get a collector.
-func (v *visit) confirm(n int) error {
-	if v.maxNodes == 0 || n <= v.maxNodes {
-		return nil
-	}
-	advice := fmt.Sprintf("to go on without being asked: --max-nodes %d", n)
-	return prompt.Confirm(v.streams, fmt.Sprintf("start a collector on %d nodes?", n),
-		hint.Wrap(exit.Usagef("%d nodes are more than --max-nodes %d", n, v.maxNodes), advice))
 }
