@@ -2,6 +2,7 @@ package capture
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -64,5 +65,24 @@ func TestWrongFilters(t *testing.T) {
 		if !strings.HasPrefix(stderr, test.shown) || !strings.Contains(err.Error(), test.text) || !strings.Contains(hint.Of(err), test.advice) {
 			t.Errorf("%q: shown %q, error %v, hint %q", test.args, stderr, err, hint.Of(err))
 		}
+	}
+}
+
+// TestLongFilters: what the kernel has no room for is refused before anything is
+// created.
+func TestLongFilters(t *testing.T) {
+	var parts []string
+	for i := range 150 {
+		parts = append(parts, fmt.Sprintf("net 10.%d.0.0/16 or host fd00::%x", i, i))
+	}
+	complete := func(n int) error {
+		_, err := options(t, "pod/web-1", "--filter", strings.Join(parts[:n], " or ")).complete()
+		return err
+	}
+	if err := complete(100); err != nil {
+		t.Error(err)
+	}
+	if err := complete(150); exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), "there is room for") || hint.Of(err) == "" {
+		t.Errorf("%v (hint %q)", err, hint.Of(err))
 	}
 }

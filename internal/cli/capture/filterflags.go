@@ -67,6 +67,10 @@ func (f *filterFlags) compile(errOut io.Writer) (*packetFilter, error) {
 		return nil, hint.Wrap(fmt.Errorf("--filter has %d instructions, and the kernel takes %d", longest, wire.MaxFilterInstructions),
 			"put addresses together to nets, as in net 10.0.0.0/8, and ports to portranges")
 	}
+	if longest := max(p.ethernet.KernelSize(pcapfilter.Ethernet), raw.KernelSize(pcapfilter.Raw)); longest > pcapfilter.KernelRoom {
+		return nil, hint.Wrap(fmt.Errorf("--filter may need %d instructions in the kernel, where there is room for %d", longest, pcapfilter.KernelRoom),
+			"put addresses together to nets, as in net 10.0.0.0/8, and ports to portranges")
+	}
 	p.spec.Ethernet, p.spec.Raw, p.spec.Objects = instructions(p.ethernet), instructions(raw), len(p.objects)
 	return p, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	bpf "github.com/kubectl-retina/kubectl-retina/bpf/packets"
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapfilter"
 	filterbpf "github.com/kubectl-retina/kubectl-retina/internal/pcapfilter/ebpf"
 )
 
@@ -32,6 +33,23 @@ func TestStackIsFree(t *testing.T) {
 		}
 		if used == 0 || used > filterbpf.StackLimit || markers != 1 {
 			t.Errorf("%s uses %d bytes of the stack, at most %d are free; it has %d places for a filter", name, used, filterbpf.StackLimit, markers)
+		}
+	}
+}
+
+// TestRoomForFilters: what the command lets through must fit.
+func TestRoomForFilters(t *testing.T) {
+	spec, err := bpf.LoadPackets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, program := range spec.Programs {
+		length := pcapfilter.KernelRoom
+		for _, in := range program.Instructions {
+			length += int(in.Width())
+		}
+		if length > maxProgram {
+			t.Errorf("%s has %d instructions with the longest filter, at most %d are possible", name, length, maxProgram)
 		}
 	}
 }
