@@ -9,11 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 )
 
@@ -33,7 +33,6 @@ type Object struct {
 // external ones.
 type Addresses struct {
 	running sync.WaitGroup
-	warn    func(error)
 
 	mu      sync.Mutex
 	parts   []*addressPart
@@ -60,9 +59,8 @@ func WatchAddresses(ctx context.Context, client kubernetes.Interface, objects []
 		}
 	}
 	a.waiting = len(a.parts)
-	a.warn = func(err error) { a.refuse(err, warn) }
 	for _, part := range a.parts {
-		feed, err := newFeed(client, part.reading, part, a.warn)
+		feed, err := newFeed(client, part.reading, part, func(err error) { part.trouble(err, warn) })
 		if err != nil {
 			return nil, err
 		}
@@ -76,20 +74,6 @@ func WatchAddresses(ctx context.Context, client kubernetes.Interface, objects []
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a, a.refusal
-}
-
-// refuse keeps the first error of what could not be listed at the beginning, and
-// tells the others.
-func (a *Addresses) refuse(err error, warn func(error)) {
-	a.mu.Lock()
-	first := a.waiting > 0
-	if first && a.refusal == nil {
-		a.refusal = hint.Wrap(err, hint.Of(err))
-	}
-	a.mu.Unlock()
-	if !first {
-		warn(err)
-	}
 }
 
 // readings say what an object's addresses are in.
@@ -133,6 +117,7 @@ type addressPart struct {
 	reading
 	bit    uint32
 	listed bool
+	early  error // the last before it was listed
 	found  map[string]addressItem
 }
 
@@ -191,8 +176,29 @@ func (p *addressPart) set(it item) {
 
 func (p *addressPart) remove(key string) { p.update(func() { delete(p.found, key) }) }
 
-// refused lets who waits go on: the feed has said what is refused.
-func (p *addressPart) refused() { p.update(func() {}) }
+// trouble takes note of an error before the first list, which may be why there is
+// none, and tells the others: what was listed stays known without a watch.
+func (p *addressPart) trouble(err error, warn func(error)) {
+	p.owner.mu.Lock()
+	early := !p.listed
+	if early {
+		p.early = err
+	}
+	p.owner.mu.Unlock()
+	if !early || !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+		warn(err)
+	}
+}
+
+// refused lets who waits go on. The feed has said before what is refused: without a
+// first list nothing is known of the object.
+func (p *addressPart) refused() {
+	p.update(func() {
+		if a := p.owner; !p.listed && a.refusal == nil {
+			a.refusal = p.early
+		}
+	})
+}
 
 func (p *addressPart) update(do func()) {
 	a := p.owner

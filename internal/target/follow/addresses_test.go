@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -131,4 +134,39 @@ func TestAddressesRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "list pods in namespace shop") || !strings.Contains(hint.Of(err), "ask for the right to list pods in namespace shop") {
 		t.Errorf("error %v (hint %q)", err, hint.Of(err))
 	}
+}
+
+// Who may list but not watch is warned, also while another list is still under way.
+func TestAddressesUnwatched(t *testing.T) {
+	client := addressWorld()
+	denied := make(chan struct{})
+	client.PrependWatchReactor("services", func(clienttesting.Action) (bool, watch.Interface, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "web", nil)
+	})
+	client.PrependReactor("list", "endpointslices", func(clienttesting.Action) (bool, runtime.Object, error) {
+		select {
+		case <-denied:
+			return false, nil, nil
+		default:
+			return true, nil, apierrors.NewTooManyRequests("later", 0)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var once sync.Once
+	var warnings atomic.Int32
+	a, err := WatchAddresses(ctx, client, []Object{{"service", "shop", "web"}}, func(err error) {
+		if strings.Contains(err.Error(), "watch services in namespace shop") {
+			warnings.Add(1)
+			once.Do(func() { close(denied) })
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := known(a), "10.1.0.9=1 10.96.0.5=1 198.51.100.7=1"; got != want || warnings.Load() == 0 {
+		t.Errorf("addresses %s, want %s; %d warnings", got, want, warnings.Load())
+	}
+	cancel()
+	a.Wait()
 }
