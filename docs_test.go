@@ -2,6 +2,7 @@ package retina_test
 
 import (
 	"encoding"
+	"errors"
 	"io/fs"
 	"os"
 	"path"
@@ -223,19 +224,38 @@ func headings(page string) []string {
 }
 
 // TestShellBlocks looks at the blocks of commands in the pages: each line is one
-// that TestExamples of e2e runs, or the block says what it needs.
+// that TestExamples of e2e runs, or calls a make target that exists, or the block
+// says what it needs. The reference has the help texts.
 func TestShellBlocks(t *testing.T) {
-	runnable := regexp.MustCompile(`^(#.*|kubectl retina [a-z]+ .*|)$`)
+	shell := regexp.MustCompile(`(?m)^(kubectl|make|sudo|go) `)
+	targets := makeTargets(t)
 	for page, text := range pages(t) {
-		for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text, -1) {
-			if strings.HasPrefix(block[1], "# needs ") {
-				continue
+		for _, block := range regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```").FindAllStringSubmatch(text, -1) {
+			language, lines := block[1], block[2]
+			if language == "" && shell.MatchString(lines) && !strings.HasPrefix(page, "docs/reference/") {
+				t.Errorf("%s: this block of commands does not begin with ```sh:\n%s", page, lines)
 			}
-			for line := range strings.SplitSeq(block[1], "\n") {
-				if !runnable.MatchString(line) {
-					t.Errorf("%s: no test runs %q: let its block begin with `# needs …`", page, line)
+			if language == "sh" && !strings.HasPrefix(lines, "# needs ") {
+				for line := range strings.SplitSeq(lines, "\n") {
+					if err := runs(line, targets); err != nil {
+						t.Errorf("%s: no test runs %q: %v", page, line, err)
+					}
 				}
 			}
 		}
 	}
+}
+
+func runs(line string, targets map[string]bool) error {
+	if regexp.MustCompile(`^(#.*|kubectl retina [a-z]+ .*|)$`).MatchString(line) {
+		return nil
+	}
+	target := regexp.MustCompile(`^make ([a-z-]+) *(#.*)?$`).FindStringSubmatch(line)
+	if target == nil {
+		return errors.New("let its block begin with `# needs …`")
+	}
+	if !targets[target[1]] {
+		return errors.New("there is no such target")
+	}
+	return nil
 }
