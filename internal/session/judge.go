@@ -13,6 +13,7 @@ const (
 	hintImage        = "check the tag, or pass --image; for a private registry pass --image-pull-secret"
 	hintProgramImage = "check --collector-image; for a private registry pass --image-pull-secret"
 	hintImageKind    = "this does not look like a collector image; check --image"
+	hintProgramKind  = "this does not look like a collector image; check --collector-image"
 )
 
 // ErrImage is in the error of a Start whose node cannot get the image.
@@ -45,7 +46,7 @@ func deleted(pod *corev1.Pod) error {
 			why = because(c.Reason, c.Message)
 		}
 	}
-	return fmt.Errorf("collector pod %s/%s was deleted%s", pod.Namespace, pod.Name, why)
+	return fmt.Errorf("%s pod %s/%s was deleted%s", holder(pod), pod.Namespace, pod.Name, why)
 }
 
 func judgeStatus(pod *corev1.Pod) error {
@@ -57,19 +58,19 @@ func judgeStatus(pod *corev1.Pod) error {
 			}
 		}
 		if t := state.Terminated; t != nil && t.ExitCode != 0 {
-			return terminated(t)
+			return terminated(containerNamed(pod, pod.Status.InitContainerStatuses[i].Name), t)
 		}
 	}
 	if status := containerStatus(pod); status != nil {
 		if t := status.State.Terminated; t != nil {
-			return terminated(t)
+			return terminated(pod.Spec.Containers[0], t)
 		}
 		if w := status.State.Waiting; w != nil {
 			return waiting(pod.Spec.Containers[0], w)
 		}
 	}
 	if pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
-		return fmt.Errorf("collector pod %s/%s ended%s", pod.Namespace, pod.Name, because(pod.Status.Reason, pod.Status.Message))
+		return fmt.Errorf("%s pod %s/%s ended%s", holder(pod), pod.Namespace, pod.Name, because(pod.Status.Reason, pod.Status.Message))
 	}
 	return nil
 }
@@ -111,19 +112,43 @@ func waiting(container corev1.Container, w *corev1.ContainerStateWaiting) error 
 		return hint.Wrap(err, hintImage)
 	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff",
 		"PreCreateHookError", "PreStartHookError", "PostStartHookError":
-		return fmt.Errorf("collector container cannot start%s", because(w.Reason, w.Message))
+		return fmt.Errorf("%s container cannot start%s", role(container), because(w.Reason, w.Message))
 	}
 	return nil
 }
 
-func terminated(t *corev1.ContainerStateTerminated) error {
+func terminated(container corev1.Container, t *corev1.ContainerStateTerminated) error {
 	if t.Reason == "StartError" || t.Reason == "ContainerCannotRun" {
-		return hint.Wrap(fmt.Errorf("collector container cannot start%s", because(t.Reason, t.Message)), hintImageKind)
+		err := fmt.Errorf("%s container cannot start%s", role(container), because(t.Reason, t.Message))
+		switch container.Name {
+		case ShellContainer: // it executes our own program, whatever the image
+			return err
+		case programContainer:
+			return hint.Wrap(err, hintProgramKind)
+		}
+		return hint.Wrap(err, hintImageKind)
 	}
 	if t.Reason == "OOMKilled" {
-		return fmt.Errorf("collector was killed: it reached its memory limit of %s%s", collectorMemory, because(t.Reason, t.Message))
+		return fmt.Errorf("%s was killed: it reached its memory limit of %s%s", role(container),
+			container.Resources.Limits.Memory(), because(t.Reason, t.Message))
 	}
-	return fmt.Errorf("collector container ended with exit code %d%s", t.ExitCode, because(t.Reason, t.Message))
+	return fmt.Errorf("%s container ended with exit code %d%s", role(container), t.ExitCode, because(t.Reason, t.Message))
+}
+
+// role is what a container is to the user.
+func role(container corev1.Container) string {
+	if container.Name == ShellContainer {
+		return "shell"
+	}
+	return "collector"
+}
+
+// holder is what a pod is to the user.
+func holder(pod *corev1.Pod) string {
+	if len(pod.Spec.Containers) == 0 {
+		return "collector"
+	}
+	return role(pod.Spec.Containers[0])
 }
 
 // because puts a reason and a message after what they explain.

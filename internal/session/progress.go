@@ -62,7 +62,7 @@ func (p *progress) waitRunning(ctx context.Context) (announced bool, err error) 
 				return true, nil
 			}
 		case <-p.enough:
-			return false, p.explain(errors.New("collector pod does not start"))
+			return false, p.explain(fmt.Errorf("%s pod does not start", holder(state.Pod)))
 		case <-poll.C:
 			if err := p.pollNode(ctx); err != nil {
 				return false, err

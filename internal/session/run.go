@@ -49,7 +49,7 @@ type Config struct {
 	// MaxRun bounds the life of each collector from its first moment, for the
 	// collector itself and for its pod; > 0.
 	MaxRun time.Duration
-	// StartTimeout bounds one Start. 0: two minutes.
+	// StartTimeout bounds one Start or StartShell. 0: two minutes.
 	StartTimeout time.Duration
 	// Rand is where the run's ID comes from. Nil: crypto/rand.
 	Rand io.Reader

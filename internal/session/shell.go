@@ -31,7 +31,8 @@ type Shell struct {
 	Image string
 	// PodUID is the pod's whose network it is, as in wire.Target; empty: the node's.
 	PodUID string
-	// Namespace is that of the pod, whose names are looked for first.
+	// Namespace is that of the pod, whose names are looked for after those of the
+	// namespace where the shell's own pod runs.
 	Namespace string
 }
 
@@ -54,7 +55,7 @@ func (r *Run) StartShell(ctx context.Context, node string, shell Shell) (types.N
 		return types.NamespacedName{}, err
 	}
 	defer r.tasks.Done()
-	ctx, cancel := r.startContext(ctx)
+	ctx, cancel := r.startContext(ctx, "shell")
 	defer cancel()
 	s := &start{run: r, node: node, began: time.Now()}
 	if err := s.startShell(ctx, shell); err != nil {
@@ -106,6 +107,7 @@ func shellPod(node string, o podOptions, shell Shell) *corev1.Pod {
 		// Names as the pod knows them. A pod on the node's network cannot reach the
 		// cluster's DNS any worse than the pod itself.
 		spec.DNSPolicy = corev1.DNSClusterFirstWithHostNet
+		// Which domain the cluster has is nowhere to be read before a pod runs.
 		spec.DNSConfig = &corev1.PodDNSConfig{Searches: []string{shell.Namespace + ".svc.cluster.local"}}
 	}
 	spec.Volumes = []corev1.Volume{{Name: programVolume, VolumeSource: corev1.VolumeSource{

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -48,6 +49,24 @@ func TestShellStartsAndEnds(t *testing.T) {
 	})
 }
 
+// TestShellTimeout: an image that is pulled for too long is a shell's, not a
+// collector's.
+func TestShellTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "n1")
+		c.kubelet = c.says("Pulling")
+		cfg := c.config()
+		cfg.StartTimeout = 10 * time.Minute
+		run, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = run.StartShell(t.Context(), "n1", Shell{Image: "tools:1"})
+		wantError(t, err, "node n1: shell is not ready after 10m0s, still pulling", "")
+		c.close(run)
+	})
+}
+
 func TestShellCommand(t *testing.T) {
 	if got := (Shell{}).Command(nil); !slices.Equal(got, []string{"/.retina/retina-collector", "enter", "node"}) {
 		t.Errorf("%q", got)
@@ -73,4 +92,14 @@ func TestJudgeInit(t *testing.T) {
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}}}
 	_, err = judge(podState{Pod: pod})
 	wantError(t, err, "image tools:1 cannot be pulled", "--image-pull-secret")
+	// How a shell ended is not said of a collector.
+	for reason, text := range map[string]string{
+		"StartError": "shell container cannot start (StartError)", "OOMKilled": "shell was killed: it reached its memory limit of 1Gi",
+	} {
+		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: reason}}
+		_, err = judge(podState{Pod: pod})
+		wantError(t, err, text, "")
+	}
+	_, err = judge(podState{Pod: shellPod("n1", podOptions{Namespace: testNamespace, Name: "p"}, Shell{}), Gone: true})
+	wantError(t, err, "shell pod "+testNamespace+"/p was deleted", "")
 }

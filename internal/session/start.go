@@ -41,7 +41,7 @@ func (r *Run) Start(ctx context.Context, node string, spec wire.Spec) (*Session,
 	if err := spec.Validate(); err != nil {
 		return nil, fmt.Errorf("node %s: %w", node, err)
 	}
-	ctx, cancel := r.startContext(ctx)
+	ctx, cancel := r.startContext(ctx, "collector")
 	defer cancel()
 	s := &start{run: r, node: node, began: time.Now()}
 	session, err := s.start(ctx, spec)
@@ -52,10 +52,10 @@ func (r *Run) Start(ctx context.Context, node string, spec wire.Spec) (*Session,
 	return session, nil
 }
 
-// startContext returns a context that also ends with the run, and after
-// StartTimeout.
-func (r *Run) startContext(ctx context.Context) (context.Context, func()) {
-	ctx, stop := context.WithTimeoutCause(ctx, r.cfg.StartTimeout, fmt.Errorf("collector is not ready after %s", r.cfg.StartTimeout))
+// startContext returns a context for starting what, that also ends with the run,
+// and after StartTimeout.
+func (r *Run) startContext(ctx context.Context, what string) (context.Context, func()) {
+	ctx, stop := context.WithTimeoutCause(ctx, r.cfg.StartTimeout, fmt.Errorf("%s is not ready after %s", what, r.cfg.StartTimeout))
 	ctx, cancel := context.WithCancelCause(ctx)
 	unlink := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
 	return ctx, func() {

@@ -50,6 +50,8 @@ const (
 	imageVariable = "RETINA_SHELL_IMAGE"
 	// maxShell bounds the life of a shell's pod.
 	maxShell = 24 * time.Hour
+	// startTimeout is longer than a collector's: images of tools are large.
+	startTimeout = 10 * time.Minute
 	// completionTime is how long the user's own shell waits for names.
 	completionTime = 3 * time.Second
 )
@@ -164,7 +166,7 @@ func (o *options) run(ctx context.Context) (err error) {
 	}
 	run, err := session.Open(ctx, session.Config{
 		Client: cluster.Client, Executor: executor, Namespace: o.namespace, Image: o.collector, PullSecrets: o.pullSecrets,
-		MaxRun: maxShell, Events: narrator.Starting,
+		MaxRun: maxShell, StartTimeout: startTimeout, Events: narrator.Starting,
 	})
 	if err != nil {
 		return o.interrupted(ctx, kube.Explain(err))
