@@ -18,6 +18,9 @@ const (
 	// ciliumMap is where Cilium's agent pins its counters, below the node's BPF file
 	// system.
 	ciliumMap = "tc/globals/cilium_metrics"
+	// ciliumEvery is after how many samples the map is looked for again: an agent that
+	// starts later, or another version of it, pins a new one.
+	ciliumEvery = 10
 	// ciliumFirstDrop is the lowest reason that is a drop.
 	ciliumFirstDrop = 130
 )
@@ -38,6 +41,7 @@ type ciliumKey struct {
 // cilium counts what Cilium's programs have dropped on this node since start.
 type cilium struct {
 	metrics *ebpf.Map
+	id      ebpf.MapID
 	last    map[ciliumKey]tally // what Cilium said when it was read last
 	total   map[ciliumKey]tally
 	sent    map[ciliumKey]tally
@@ -59,7 +63,32 @@ func openCilium(bpffs string) (*cilium, error) {
 		err := fmt.Errorf("Cilium's counters have an unknown form: %s of %d and %d bytes", metrics.Type(), metrics.KeySize(), metrics.ValueSize()) //nolint:staticcheck // a name
 		return nil, hint.Wrap(err, "this version of Cilium is not supported: see its own metrics, cilium_drop_count_total")
 	}
-	return &cilium{metrics: metrics, total: map[ciliumKey]tally{}, sent: map[ciliumKey]tally{}}, nil
+	c := &cilium{metrics: metrics, total: map[ciliumKey]tally{}, sent: map[ciliumKey]tally{}}
+	if info, err := metrics.Info(); err == nil { // else it counts as the same map for ever
+		c.id, _ = info.ID()
+	}
+	return c, nil
+}
+
+// followCilium takes the counters that are pinned now. Those that were not there
+// before have begun after start, so all that they have counts.
+func (p *Plugin) followCilium() error {
+	now, err := openCilium(p.bpffs)
+	switch {
+	case err != nil || now == nil:
+		return err
+	case p.cilium == nil:
+		p.cilium = now
+		return nil
+	case now.id == p.cilium.id:
+		return now.Close()
+	}
+	if err := p.cilium.update(); err != nil { // what it has counted since the last sample
+		return errors.Join(err, now.Close())
+	}
+	old := p.cilium.metrics
+	p.cilium.metrics, p.cilium.id, p.cilium.last = now.metrics, now.id, nil
+	return old.Close()
 }
 
 // start makes the counters begin from here.

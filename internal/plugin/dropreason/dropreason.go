@@ -32,7 +32,9 @@ type Plugin struct {
 	reasons  *reasons // numbers only: for names ask names
 	names    *names
 	table    *table
+	bpffs    string  // the node's BPF file system; "": nobody looks for Cilium again
 	cilium   *cilium // nil where there is none
+	samples  uint64
 	missing  []wire.PluginError
 
 	watch tracepoint.Watch // of the program
@@ -61,7 +63,7 @@ func open(s *scope.Scope, o options) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{scope: s, reasons: reasons, names: &names{reasons: reasons, symbols: &symbols{}}}
+	p := &Plugin{scope: s, bpffs: o.bpffs, reasons: reasons, names: &names{reasons: reasons, symbols: &symbols{}}}
 	p.readNames()
 	err = p.attach(true)
 	if err != nil || o.raw {
@@ -73,6 +75,7 @@ func open(s *scope.Scope, o options) (*Plugin, error) {
 	p.table = newTable(&p.maps, int(s.Options().TableEntries), p.names.resolve)
 	if p.cilium, err = openCilium(o.bpffs); err != nil {
 		p.lack(err)
+		p.bpffs = ""
 	}
 	s.Describe(scope.KindDrop, p.describe)
 	return p, nil

@@ -29,6 +29,15 @@ func (p *Plugin) Sample(into *wire.Sample) error {
 	if err := p.sampleLosses(into); err != nil {
 		return err
 	}
+	return p.sampleCilium(into)
+}
+
+func (p *Plugin) sampleCilium(into *wire.Sample) error {
+	if p.samples++; p.samples%ciliumEvery == 0 && p.bpffs != "" {
+		if err := p.followCilium(); err != nil {
+			return err
+		}
+	}
 	if p.cilium == nil {
 		return nil
 	}
