@@ -57,6 +57,7 @@ type DNSScopeLimit struct {
 	Tokens     uint64
 	Suppressed uint64
 	PerSecond  uint64
+	Kinds      uint64
 }
 
 // Names of all BPF objects in the ELF.

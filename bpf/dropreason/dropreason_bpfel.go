@@ -97,6 +97,7 @@ type DropreasonScopeLimit struct {
 	Tokens     uint64
 	Suppressed uint64
 	PerSecond  uint64
+	Kinds      uint64
 }
 
 type DropreasonTwin struct {

@@ -85,6 +85,7 @@ struct scope_limit {
 	__u64 tokens;     // in 1/1000 of an event
 	__u64 suppressed; // events that found no token, or no room in the ring
 	__u64 per_second; // set by user space; 0: nobody wants events
+	__u64 kinds;	  // set by user space: bit k for each kind k that is wanted
 };
 
 struct {
@@ -115,7 +116,8 @@ static __always_inline struct scope_event *scope_reserve(enum scope_event_kind k
 	struct scope_event *event;
 	__u64 now, elapsed, most;
 
-	if (!limit || !limit->per_second)
+	// Before the bucket: what nobody wants takes no token from what somebody does.
+	if (!limit || !limit->per_second || !(limit->kinds & (1ULL << kind)))
 		return NULL;
 	now = bpf_ktime_get_ns();
 	most = limit->per_second * 1000;

@@ -111,6 +111,7 @@ type PacketparserScopeLimit struct {
 	Tokens     uint64
 	Suppressed uint64
 	PerSecond  uint64
+	Kinds      uint64
 }
 
 type PacketparserServerPort struct {

@@ -42,6 +42,7 @@ type ScopeScopeLimit struct {
 	Tokens     uint64
 	Suppressed uint64
 	PerSecond  uint64
+	Kinds      uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -55,6 +55,7 @@ type TcpretransScopeLimit struct {
 	Tokens     uint64
 	Suppressed uint64
 	PerSecond  uint64
+	Kinds      uint64
 }
 
 type TcpretransTwin struct {

@@ -102,7 +102,7 @@ func (r *run) measure(ctx context.Context, spec *wire.MetricsSpec) error {
 func (m *metrics) open() (wire.Ready, error) {
 	var err error
 	m.scope, err = scope.New(scope.Options{
-		TableEntries: m.spec.TableEntries, Hook: m.spec.Hook, EventsPerSecond: m.spec.EventsPerSecond, APIServers: m.spec.APIServers,
+		TableEntries: m.spec.TableEntries, Hook: m.spec.Hook, EventsPerSecond: m.spec.EventsPerSecond, EventKinds: m.spec.EventKinds, APIServers: m.spec.APIServers,
 	})
 	if err != nil {
 		return wire.Ready{}, err

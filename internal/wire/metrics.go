@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type MetricsSpec struct {
 	// EventsPerSecond asks for KindEvents frames, at most so many events a second;
 	// the rest is counted. 0: no events.
 	EventsPerSecond uint32 `json:"eventsPerSecond,omitempty"`
+	// EventKinds are the kinds of events that are wanted, as EventDrop; none: all. The
+	// others count neither as events nor as too many.
+	EventKinds []string `json:"eventKinds,omitempty"`
 	// TableEntries bounds each table in the kernel: flows, drops by tuple, names.
 	// What does not fit is counted in Sample.Lost.
 	TableEntries uint32 `json:"tableEntries"`
@@ -52,6 +56,8 @@ func (m *MetricsSpec) validate() error {
 		return fmt.Errorf("tables of %d entries are outside %d..%d", m.TableEntries, MinTableEntries, MaxTableEntries)
 	case len(m.APIServers) > MaxAPIServers:
 		return fmt.Errorf("%d API servers, want at most %d", len(m.APIServers), MaxAPIServers)
+	case slices.ContainsFunc(m.EventKinds, func(kind string) bool { return !slices.Contains(EventKinds(), kind) }):
+		return fmt.Errorf("unknown kind of events in %q", m.EventKinds)
 	case m.Hook != "" && m.Hook != "tcx" && m.Hook != "socket":
 		return fmt.Errorf("unknown hook %q", m.Hook)
 	}
@@ -342,6 +348,11 @@ const (
 	EventDNS        = "dns"     // an error code, or no response
 	EventConnect    = "connect" // a connection that was not established
 )
+
+// EventKinds returns the kinds of an Event, in the order in which they are shown.
+func EventKinds() []string {
+	return []string{EventDrop, EventReset, EventRetransmit, EventDNS, EventConnect}
+}
 
 // Event is one thing that went wrong.
 type Event struct {

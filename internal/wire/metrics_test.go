@@ -56,6 +56,7 @@ func TestMetricsSpecValidate(t *testing.T) {
 		"interval 1m1s":     func(s *wire.Spec) { s.Metrics.IntervalMS = 61_000 },
 		"tables of 1 ":      func(s *wire.Spec) { s.Metrics.TableEntries = 1 },
 		"17 API servers":    func(s *wire.Spec) { s.Metrics.APIServers = make([]netip.AddrPort, 17) },
+		"unknown kind":      func(s *wire.Spec) { s.Metrics.EventKinds = []string{wire.EventDrop, "drops"} },
 		"unknown hook":      func(s *wire.Spec) { s.Metrics.Hook = "xdp" },
 		"used twice":        func(s *wire.Spec) { s.Metrics.Targets = []wire.Target{{Node: true}, {Node: true}} },
 		"a pod or a node":   func(s *wire.Spec) { s.Metrics.Targets = []wire.Target{{}} },

@@ -44,7 +44,7 @@ func (n *nodeState) connect(ctx context.Context) {
 	n.mu.Unlock()
 	s, err := o.sessions.Start(ctx, n.name, wire.Spec{Metrics: &wire.MetricsSpec{
 		Plugins: o.plugins, IntervalMS: uint32(o.interval / time.Millisecond), Targets: first,
-		EventsPerSecond: o.events, TableEntries: uint32(o.entries), APIServers: servers, Hook: o.hook,
+		EventsPerSecond: o.events, EventKinds: o.eventKinds, TableEntries: uint32(o.entries), APIServers: servers, Hook: o.hook,
 	}})
 	n.mu.Lock()
 	n.session, n.err, n.told, n.left = s, err, told, make(chan struct{})

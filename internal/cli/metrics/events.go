@@ -34,9 +34,6 @@ const eventsExample = `  # what goes wrong in a namespace, until Ctrl-C
   # a minute of drops and resets, for a script
   kubectl retina metrics events -n shop --duration 5s --kinds drop,reset -o json`
 
-// eventKinds are the kinds in the order of the help.
-var eventKinds = []string{wire.EventDrop, wire.EventReset, wire.EventRetransmit, wire.EventDNS, wire.EventConnect}
-
 // eventPlugin returns the plugin that has a kind of events.
 func eventPlugin(kind string) string {
 	switch kind {
@@ -91,11 +88,11 @@ func newEvents(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Com
 	}
 	f := cmd.Flags()
 	f.DurationVar(&o.duration, "duration", 0, "how long; 0 is until Ctrl-C")
-	f.StringSliceVar(&o.kinds, "kinds", nil, "these only: "+strings.Join(eventKinds, ", ")+" (default all)")
+	f.StringSliceVar(&o.kinds, "kinds", nil, "these only: "+strings.Join(wire.EventKinds(), ", ")+" (default all)")
 	f.IntVar(&o.rate, "rate", 100, "how many events a second each node sends at most")
 	f.StringVarP(&o.output, "output", "o", "", "json: one object a line")
 	o.addTo(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("kinds", cobra.FixedCompletions(eventKinds, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kinds", cobra.FixedCompletions(wire.EventKinds(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -130,8 +127,8 @@ func (o *eventsOptions) complete(args []string) error {
 func (o *eventsOptions) completeKinds() error {
 	for i, kind := range o.kinds {
 		o.kinds[i] = strings.ToLower(strings.TrimSpace(kind))
-		if !slices.Contains(eventKinds, o.kinds[i]) {
-			return hint.Wrap(fmt.Errorf("--kinds: there is no kind of event %q", kind), didYouMean(o.kinds[i], eventKinds))
+		if !slices.Contains(wire.EventKinds(), o.kinds[i]) {
+			return hint.Wrap(fmt.Errorf("--kinds: there is no kind of event %q", kind), didYouMean(o.kinds[i], wire.EventKinds()))
 		}
 	}
 	return nil
@@ -139,7 +136,7 @@ func (o *eventsOptions) completeKinds() error {
 
 func (o *eventsOptions) wantedKinds() []string {
 	if len(o.kinds) == 0 {
-		return eventKinds
+		return wire.EventKinds()
 	}
 	return o.kinds
 }
@@ -152,7 +149,7 @@ func (o *eventsOptions) checkPlugins() error {
 				"leave --plugins out: those that are needed are started")
 		}
 	}
-	all := eventPlugins(eventKinds)
+	all := eventPlugins(wire.EventKinds())
 	if !slices.ContainsFunc(o.plugins, func(p string) bool { return slices.Contains(all, p) }) {
 		return hint.Wrap(errors.New("--plugins: none of these has events"), "those that have: "+strings.Join(all, ", "))
 	}
@@ -162,7 +159,7 @@ func (o *eventsOptions) checkPlugins() error {
 func (o *eventsOptions) run(ctx context.Context) error {
 	o.out = bufio.NewWriter(o.streams.Out)
 	o.obs = newObserver(o.options, 5*time.Second)
-	o.obs.live, o.obs.events, o.obs.lasts, o.obs.forget = true, uint32(o.rate), o.duration, goneFromServe
+	o.obs.live, o.obs.events, o.obs.eventKinds, o.obs.lasts, o.obs.forget = true, uint32(o.rate), o.kinds, o.duration, goneFromServe
 	ended, end := context.WithCancel(ctx)
 	defer end()
 	o.obs.onEvent = func(n *nodeState, events *wire.Events) {

@@ -37,6 +37,8 @@ type observer struct {
 	interval time.Duration // between samples
 	lasts    time.Duration // how long; 0: until stopped
 	events   uint32        // a second and node; 0: none
+	// eventKinds are those that are wanted; none: all.
+	eventKinds []string
 	// live commands start a collector again when its stream was cut.
 	live    bool
 	onEvent func(node *nodeState, events *wire.Events)

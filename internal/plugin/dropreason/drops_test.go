@@ -45,6 +45,24 @@ func TestClosedPort(t *testing.T) {
 	}
 }
 
+// TestUnwantedEvents drops more than there may be events, while those of another kind
+// are wanted: none is sent, and none is one too many.
+func TestUnwantedEvents(t *testing.T) {
+	pod := vethtest.NewPod(t)
+	b := measure(t, scope.Options{EventsPerSecond: 1, EventKinds: []string{wire.EventReset}}, options{}, podTarget(pod))
+	want := wire.DropSample{
+		Target: podID, Reason: b.told("NO_SOCKET"), Function: b.function("__udp4_lib_rcv", "udp_rcv"), Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
+		Source: netip.AddrPortFrom(peerV4, 6000), Destination: netip.AddrPortFrom(podV4, 6001),
+	}
+	send(t, pod.Peer, want.Source, want.Destination, 20)
+	b.expect(t, want, 20, sizeV4)
+	events, err := b.scope.TakeEvents()
+	vethtest.Must(t, err)
+	if len(events.Events) != 0 || events.Suppressed != 0 {
+		t.Errorf("%d events, %d too many, want none", len(events.Events), events.Suppressed)
+	}
+}
+
 // TestClosedPortOfTheNode asks for the direction where no address of a pod tells.
 func TestClosedPortOfTheNode(t *testing.T) {
 	pod := vethtest.NewPod(t)

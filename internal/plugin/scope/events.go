@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,7 @@ type events struct {
 	reader    *ringbuf.Reader // nil when nobody wants events
 	limits    *ebpf.Map
 	perSecond uint32
+	wanted    []string // kinds; none: all
 
 	clockMu sync.Mutex
 	clock   clock.Wall
@@ -57,8 +59,8 @@ type events struct {
 	reading    sync.WaitGroup
 }
 
-func newEvents(maps bpf.ScopeMaps, perSecond uint32) (*events, error) {
-	e := &events{limits: maps.ScopeLimits, perSecond: perSecond, describe: map[uint8]func(*RawEvent, *wire.Event){}}
+func newEvents(maps bpf.ScopeMaps, perSecond uint32, wanted []string) (*events, error) {
+	e := &events{limits: maps.ScopeLimits, perSecond: perSecond, wanted: wanted, describe: map[uint8]func(*RawEvent, *wire.Event){}}
 	if perSecond == 0 {
 		return e, nil
 	}
@@ -71,7 +73,7 @@ func newEvents(maps bpf.ScopeMaps, perSecond uint32) (*events, error) {
 	each := max(uint64(perSecond)/uint64(min(cpus, 2)), 1)
 	limits := make([]bpf.ScopeScopeLimit, cpus)
 	for i := range limits {
-		limits[i] = bpf.ScopeScopeLimit{PerSecond: each, Tokens: each * 1000}
+		limits[i] = bpf.ScopeScopeLimit{PerSecond: each, Tokens: each * 1000, Kinds: e.mask()}
 	}
 	if err := maps.ScopeLimits.Put(uint32(0), limits); err != nil {
 		return nil, fmt.Errorf("limit events: %w", err)
@@ -81,6 +83,21 @@ func newEvents(maps bpf.ScopeMaps, perSecond uint32) (*events, error) {
 	}
 	e.reading.Go(func() { e.read(e.reader.Read) })
 	return e, nil
+}
+
+// wants tells whether events of this kind were asked for.
+func (e *events) wants(kind string) bool {
+	return len(e.wanted) == 0 || slices.Contains(e.wanted, kind)
+}
+
+// mask is the kinds that were asked for, as the programs have them.
+func (e *events) mask() (mask uint64) {
+	for number, kind := range kinds {
+		if e.wants(kind) {
+			mask |= 1 << number
+		}
+	}
+	return mask
 }
 
 // Describe says who fills the Reason and Detail of kernel events of this kind. f is
@@ -94,7 +111,7 @@ func (s *Scope) Describe(kind uint8, f func(*RawEvent, *wire.Event)) {
 // Emit reports an event that was found in user space. It may be called by
 // anybody.
 func (s *Scope) Emit(event wire.Event) {
-	if s.events.perSecond > 0 {
+	if s.events.perSecond > 0 && s.events.wants(event.Kind) {
 		s.events.add(event)
 	}
 }

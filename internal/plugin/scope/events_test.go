@@ -48,3 +48,22 @@ func TestReadingEnds(t *testing.T) {
 		}
 	}
 }
+
+// What is not wanted takes no place of what is.
+func TestUnwantedKinds(t *testing.T) {
+	e := &events{perSecond: 1, wanted: []string{wire.EventDNS, wire.EventReset}}
+	if got := e.mask(); got != 1<<KindDNS|1<<KindReset {
+		t.Errorf("mask %b", got)
+	}
+	s := &Scope{events: e}
+	for range 3 {
+		s.Emit(wire.Event{Kind: wire.EventConnect})
+	}
+	s.Emit(wire.Event{Kind: wire.EventDNS})
+	if len(e.pending) != 1 || e.pending[0].Kind != wire.EventDNS || e.suppressed != 0 {
+		t.Errorf("events %+v, %d too many", e.pending, e.suppressed)
+	}
+	if all := (&events{}).mask(); all != 1<<KindDrop|1<<KindReset|1<<KindRetransmit|1<<KindDNS|1<<KindConnect {
+		t.Errorf("mask of all %b", all)
+	}
+}

@@ -22,9 +22,10 @@ import (
 
 // Options are those of a wire.MetricsSpec that plugins need.
 type Options struct {
-	TableEntries    uint32 // of each table in the kernel
-	Hook            string // "", or the only way of attaching to try
-	EventsPerSecond uint32 // 0: no events
+	TableEntries    uint32   // of each table in the kernel
+	Hook            string   // "", or the only way of attaching to try
+	EventsPerSecond uint32   // 0: no events
+	EventKinds      []string // as wire.EventDrop; none: all
 	APIServers      []netip.AddrPort
 	// HostNetns is the path of the node's own network namespace; "" is that of this
 	// process.
@@ -102,7 +103,7 @@ func (s *Scope) open() error {
 	if err := s.maps.ScopeNetns.Put(uint32(s.host.Ino), uint32(nodeOnly)); err != nil {
 		return fmt.Errorf("note the node's netns: %w", err)
 	}
-	s.events, err = newEvents(s.maps, s.options.EventsPerSecond)
+	s.events, err = newEvents(s.maps, s.options.EventsPerSecond, s.options.EventKinds)
 	return err
 }
 
