@@ -162,12 +162,16 @@ func (o *observer) prepare(ctx context.Context) (err error) {
 }
 
 func (o *observer) resolve(ctx context.Context) (err error) {
-	if o.live && !o.noFollow {
+	if o.live && !o.noFollow && o.patience == 0 {
 		// What is not there yet may come.
 		o.resolved, err = o.selection.ResolveAny(ctx, o.cluster.Client)
-	} else {
-		o.resolved, err = o.selection.Resolve(ctx, o.cluster.Client)
+		return err
 	}
+	o.resolved, err = follow.Await(ctx, o.cluster.Client, o.selection, follow.Waiting{
+		Patience: o.patience,
+		Began:    func() { o.narrator.Info("waiting for a pod of " + o.selection.String()) },
+		Warn:     func(err error) { o.warn(err.Error()) },
+	})
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/collectors"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/narration"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/selecting"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
@@ -46,6 +47,7 @@ type options struct {
 	collectors collectors.Flags
 	plugins    []string
 	noFollow   bool
+	patience   time.Duration // for the first pod; 0 where a command has no such flag
 	maxNodes   int
 	entries    int
 	quiet      bool
@@ -82,6 +84,11 @@ func (o *options) addTo(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return cmd.Parent().FlagErrorFunc()(cmd, explainFlag(err))
 	})
+}
+
+// addPatience adds the flag of commands that need a target at the beginning.
+func (o *options) addPatience(f *pflag.FlagSet) {
+	f.DurationVar(&o.patience, "pod-running-timeout", 0, "how long to wait for a first pod that runs; 0 is not at all")
 }
 
 // explainFlag says of a flag's value that cannot be read what it should be like.
@@ -140,6 +147,8 @@ func (o *options) complete(args []string) error {
 		o.named = o.plugins
 	}
 	switch {
+	case o.patience < 0 || o.patience > maxMeasuring:
+		return fmt.Errorf("--pod-running-timeout %s is not between 0 and %s", o.patience, narration.Duration(maxMeasuring))
 	case o.maxNodes < 0:
 		return fmt.Errorf("--max-nodes %d is negative", o.maxNodes)
 	case o.entries < wire.MinTableEntries || o.entries > wire.MaxTableEntries:

@@ -47,6 +47,8 @@ func TestWrongCommandLines(t *testing.T) {
 		"snapshot --sort-by bites":                           "--sort-by:|bytes",
 		"snapshot --top -1":                                  "--top -1 is negative|",
 		"snapshot --max-nodes x":                             `--max-nodes "x" is not a whole number|`,
+		"snapshot --pod-running-timeout -1s":                 "--pod-running-timeout -1s is not between 0 and 24h|",
+		"top --once --pod-running-timeout 1":                 `--pod-running-timeout "1" is not a time|write 10s`,
 		"snapshot --max-nodes -1":                            "--max-nodes -1 is negative|",
 		"snapshot --table-entries 3":                         "--table-entries 3 is not between|",
 		"snapshot --hook xdp":                                `--hook "xdp"|`,
@@ -85,7 +87,7 @@ func TestWrongCommandLines(t *testing.T) {
 func TestRightCommandLines(t *testing.T) {
 	for _, line := range []string{
 		"snapshot", "snapshot pod/a --by FLOW -o JSON", "snapshot -A --expect drops==0 -o junit", "top", "top drops -A", "top flows pod/a",
-		"top pods web-1", "top dns --once", "events pod/a --kinds drop,reset", "events --plugins dns,linuxutil", "events --kinds dns --plugins DNS",
+		"top pods web-1", "top dns --once --pod-running-timeout 1m", "snapshot --pod-running-timeout 1m", "events pod/a --kinds drop,reset", "events --plugins dns,linuxutil", "events --kinds dns --plugins DNS",
 		"serve --listen 127.0.0.1:0", "serve -A --remote-context",
 	} {
 		t.Run(line, func(t *testing.T) {

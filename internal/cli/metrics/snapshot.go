@@ -89,6 +89,7 @@ func newSnapshot(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.C
 	f.StringVarP(&o.output, "output", "o", "", "table, wide, json, yaml, csv, prometheus, or junit for the verdicts (default table)")
 	f.StringArrayVar(&o.expect, "expect", nil, "judge: an expression such as 'drops == 0', may be repeated")
 	f.StringVar(&o.compare, "compare", "", "print what has changed since this file, which -o json has written")
+	o.addPatience(f)
 	o.addTo(cmd)
 	fixed := func(flag string, values []string) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))

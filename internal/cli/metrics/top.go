@@ -65,6 +65,7 @@ func newTop(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Comman
 	f.BoolVar(&o.once, "once", false, "print one table after one interval and end")
 	f.StringVar(&o.sortBy, "sort-by", "", "the column to sort by at first")
 	f.StringVar(&o.filter, "filter", "", "show the rows only that contain this text")
+	o.addPatience(f)
 	o.addTo(cmd)
 	targets := cmd.ValidArgsFunction
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
