@@ -118,13 +118,12 @@ func (r *run) capturePackets(ctx context.Context, spec wire.Spec) error {
 		return errors.Join(err, plugin.Close())
 	}
 	r.setAddresses = plugin.SetAddresses
-	err = newCapture(r, spec.Packets, plugin).execute(ctx)
-	if errors.Is(err, errUnheard) {
-		// Others may be stuck in the stream with the plugin's memory in their
-		// hands: the end of the process frees that.
+	if err := newCapture(r, spec.Packets, plugin).execute(ctx); err != nil {
+		// Others may still add targets, or be stuck in the stream, with the plugin's
+		// memory in their hands: the end of the process frees that.
 		return errors.Join(err, plugin.Detach())
 	}
-	return errors.Join(err, plugin.Close())
+	return plugin.Close()
 }
 
 // linkTypes are by interface ID.

@@ -7,26 +7,33 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packets"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // follow changes the targets as the command says, until done. It is a goroutine of
 // its own: loading programs takes its time, in which the ring buffer must be read.
 func (c *capture) follow(done <-chan struct{}) error {
+	again := time.NewTicker(lookAround)
+	defer again.Stop()
 	for {
+		var err error
 		select {
 		case <-done:
 			return nil
 		case change := <-c.commands.targets:
-			if err := c.change(change); err != nil {
-				return err
-			}
+			err = c.change(change, done)
+		case <-again.C:
+			err = c.plugin.Retry(done, c.answer)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// change makes one change of the targets and answers.
-func (c *capture) change(change wire.Targets) error {
+// change makes one change of the targets and answers, until done.
+func (c *capture) change(change wire.Targets, done <-chan struct{}) error {
 	for _, gone := range c.plugin.Remove(change.Remove) {
 		if err := c.send.json(wire.KindGone, gone); err != nil {
 			return err
@@ -35,13 +42,13 @@ func (c *capture) change(change wire.Targets) error {
 	if err := c.prepareNode(change.Add); err != nil {
 		return err
 	}
-	return c.plugin.Add(change.Add, func(added []wire.Interface, failed *wire.TargetError) error {
-		answer := wire.Attached{Interfaces: added, TimeNS: time.Now().UnixNano()}
-		if failed != nil {
-			answer.Failed = []wire.TargetError{*failed}
-		}
-		return c.known.announce(added, func() error { return c.send.json(wire.KindAttached, answer) })
-	})
+	return c.plugin.Add(change.Add, done, c.answer)
+}
+
+// answer tells the command what became of a target.
+func (c *capture) answer(added packets.Added) error {
+	answer := wire.Attached{Interfaces: added.Interfaces, Failed: added.Failed, Warnings: added.Warnings, TimeNS: time.Now().UnixNano()}
+	return c.known.announce(added.Interfaces, func() error { return c.send.json(wire.KindAttached, answer) })
 }
 
 // prepareNode looks for our own stream when the node becomes a target, before any

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -34,6 +35,9 @@ type Pod struct {
 	UID   string
 	Netns *hostns.Netns // eth0: 192.0.2.1/24, 2001:db8::1/64
 	Peer  *hostns.Netns // eth0: 192.0.2.2/24, 2001:db8::2/64
+
+	cgroup int
+	kill   func() // the process
 }
 
 // NeedRoot fails the test when it does not run as root.
@@ -75,9 +79,9 @@ func NewPod(t testing.TB) *Pod {
 	t.Helper()
 	NeedRoot(t)
 	uid := NewUID(t)
-	p := &Pod{UID: uid}
-	p.Netns = process(t, CgroupFD(t, "pod"+uid))
-	p.Peer = process(t, -1)
+	p := &Pod{UID: uid, cgroup: CgroupFD(t, "pod"+uid)}
+	p.Netns, p.kill = process(t, p.cgroup)
+	p.Peer, _ = process(t, -1)
 	connect(t, p.Netns, p.Peer)
 	Swallow(t, p.Peer, "192.0.2.2:4002")
 	Swallow(t, p.Peer, "192.0.2.2:4005")
@@ -126,8 +130,19 @@ func CgroupFD(t testing.TB, name string) int {
 	return fd
 }
 
-// process starts a process that waits, in a netns of its own.
-func process(t testing.TB, cgroup int) *hostns.Netns {
+// NewSandbox gives the pod another network namespace, with an eth0 that leads to
+// another Peer, as a kubelet does when the sandbox has died.
+func (p *Pod) NewSandbox(t testing.TB) {
+	t.Helper()
+	p.kill()
+	p.Netns, p.kill = process(t, p.cgroup)
+	p.Peer, _ = process(t, -1)
+	connect(t, p.Netns, p.Peer)
+}
+
+// process starts a process that waits, in a netns of its own, until kill or the end
+// of the test.
+func process(t testing.TB, cgroup int) (ns *hostns.Netns, kill func()) {
 	t.Helper()
 	cmd := exec.Command("sleep", "600")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -135,11 +150,12 @@ func process(t testing.TB, cgroup int) *hostns.Netns {
 		UseCgroupFD: cgroup >= 0, CgroupFD: max(cgroup, 0),
 	}
 	Must(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	kill = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(kill)
 	ns, err := hostns.Open(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
 	Must(t, err)
 	t.Cleanup(func() { ns.Close() })
-	return ns
+	return ns, kill
 }
 
 func connect(t testing.TB, a, b *hostns.Netns) {

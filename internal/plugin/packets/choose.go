@@ -14,9 +14,9 @@ import (
 const maxListed = 16
 
 // choose returns those of a target's interfaces that have the names asked for,
-// and packets that the filter can let through. There is at least one.
-func (p *Plugin) choose(spec *wire.PacketsSpec, target wire.Target, list []spot) ([]spot, error) {
-	var chosen []spot
+// and packets that the filter can let through. There is at least one. The warning, if
+// any, says which is left out.
+func (p *Plugin) choose(spec *wire.PacketsSpec, target wire.Target, list []spot) (chosen []spot, warning string, err error) {
 	var refused error
 	for _, i := range list {
 		if len(spec.Interfaces) > 0 && !slices.Contains(spec.Interfaces, i.Name) {
@@ -30,13 +30,13 @@ func (p *Plugin) choose(spec *wire.PacketsSpec, target wire.Target, list []spot)
 	}
 	switch {
 	case len(chosen) > 0 && refused != nil:
-		p.ready.Warnings = append(p.ready.Warnings, refused.Error()+": it is left out")
+		warning = refused.Error() + ": it is left out"
 	case refused != nil:
-		return nil, refused
+		return nil, "", refused
 	case len(chosen) == 0:
-		return nil, fmt.Errorf("%s has no interface named %s: it has %s", target.Name, strings.Join(spec.Interfaces, " or "), names(list))
+		return nil, "", fmt.Errorf("%s has no interface named %s: it has %s", target.Name, strings.Join(spec.Interfaces, " or "), names(list))
 	}
-	return chosen, nil
+	return chosen, warning, nil
 }
 
 func names(list []spot) string {

@@ -15,8 +15,8 @@ import (
 )
 
 // A Plugin is one packet capture on this node, from Open to Close. Its methods are
-// for one goroutine, except that Add and Remove may be called by another while
-// the plugin captures.
+// for one goroutine, except that Add, Retry and Remove may be called by another
+// while the plugin captures.
 type Plugin struct {
 	kernel *kernel
 	spec   *wire.PacketsSpec
@@ -30,10 +30,13 @@ type Plugin struct {
 	running  bool           // from Go on; set before anything is added
 	closing  sync.WaitGroup // of attachments
 
-	mu       sync.Mutex // guards what follows
-	ready    wire.Ready
-	attached []attachedTo             // by interface ID
-	netns    map[uint32]*hostns.Netns // of pods that have not ended, by target
+	mu        sync.Mutex // guards what follows
+	ready     wire.Ready
+	attached  []attachedTo             // by interface ID
+	announced int                      // how many of those an announcer has been told
+	netns     map[uint32]*hostns.Netns // of pods that have not ended, by target
+	waiting   []waiting                // targets that are looked for again
+	detached  bool                     // for good
 }
 
 // attachedTo is an interface that is attached, or was.
@@ -76,10 +79,9 @@ func (p *Plugin) open() (err error) {
 			return err
 		}
 	}
-	err = p.add(p.spec.Targets, func(_ []wire.Interface, failed *wire.TargetError) error {
-		if failed != nil {
-			p.ready.Failed = append(p.ready.Failed, *failed)
-		}
+	err = p.Add(p.spec.Targets, nil, func(added Added) error {
+		p.ready.Failed = append(p.ready.Failed, added.Failed...)
+		p.ready.Warnings = append(p.ready.Warnings, added.Warnings...)
 		return nil
 	})
 	if err != nil {
@@ -143,13 +145,14 @@ func (p *Plugin) setRunning(on uint32) error {
 	return nil
 }
 
-// Detach detaches from every interface and leaves everything else as it is.
-// Detaching waits for the kernel's RCU grace period, so the interfaces go in
-// parallel.
+// Detach detaches from every interface for good, and leaves everything else as it
+// is: an Add that still runs attaches to nothing more. Detaching waits for the
+// kernel's RCU grace period, so the interfaces go in parallel.
 func (p *Plugin) Detach() error {
-	p.closing.Wait()
+	defer p.closing.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.detached = true
 	errs := make([]error, len(p.attached))
 	var wg sync.WaitGroup
 	for i := range p.attached {

@@ -14,139 +14,62 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
-const (
-	// remaking is how long a pod that should have a new network namespace may be
-	// found in the one that is captured already.
-	remaking = 500 * time.Millisecond
-	lookGap  = 50 * time.Millisecond
-)
-
-// An announcer is told what became of one target: the interfaces that are attached
-// now, and why not, if it is not captured as it should be.
-type announcer func(added []wire.Interface, failed *wire.TargetError) error
-
-// Add attaches to more targets while the plugin captures. announce is called for
-// each, right after the programs are attached; packets of new interfaces may be
-// read before that. One that is captured already is announced without anything.
-// An error is the whole capture's.
-func (p *Plugin) Add(targets []wire.Target, announce announcer) error {
-	return p.add(targets, announce)
-}
-
-func (p *Plugin) add(targets []wire.Target, announce announcer) error {
-	pods, err := hostns.FindPods("/proc", podUIDs(targets))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		for _, unused := range pods {
-			_ = unused.Close()
-		}
-	}()
-	for _, target := range targets {
-		pod := pods[target.PodUID]
-		delete(pods, target.PodUID) // it is the target's now
-		if pod != nil && p.captures(pod) {
-			if pod, err = p.remade(target, pod); err != nil {
-				return err
-			}
-			if pod == nil {
-				if err := announce(nil, nil); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		added, failed := p.addTarget(target, pod)
-		if err := announce(added, failed); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func podUIDs(targets []wire.Target) []string {
-	var uids []string
-	for _, target := range targets {
-		if !target.Node {
-			uids = append(uids, target.PodUID)
-		}
-	}
-	return uids
-}
-
-// captures reports whether a pod's namespace is that of a target already.
-func (p *Plugin) captures(ns *hostns.Netns) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, known := range p.netns {
-		if known.Ino == ns.Ino {
-			return true
-		}
-	}
-	return false
-}
-
-// remade waits a moment for a pod, found in a namespace that is captured already,
-// to be in another. It returns that, or nil, and closes ns.
-func (p *Plugin) remade(target wire.Target, ns *hostns.Netns) (*hostns.Netns, error) {
-	for deadline := time.Now().Add(remaking); ; {
-		_ = ns.Close()
-		if time.Now().After(deadline) {
-			return nil, nil
-		}
-		time.Sleep(lookGap)
-		found, err := hostns.FindPods("/proc", []string{target.PodUID})
-		if err != nil {
-			return nil, err
-		}
-		if ns = found[target.PodUID]; ns == nil || !p.captures(ns) {
-			return ns, nil
-		}
-	}
-}
-
 // addTarget attaches to the interfaces of one target, whose namespace it takes.
-func (p *Plugin) addTarget(target wire.Target, pod *hostns.Netns) ([]wire.Interface, *wire.TargetError) {
+func (p *Plugin) addTarget(target wire.Target, pod *hostns.Netns) Added {
 	first := len(p.ready.Interfaces) // nobody else adds any
-	failed, err := p.openTarget(target, pod)
+	warning, failed, err := p.openTarget(target, pod)
 	if err != nil {
 		failed = &wire.TargetError{Cause: err.Error(), Hint: hint.Of(err)}
 	}
+	added := Added{Interfaces: slices.Clone(p.ready.Interfaces[first:])}
 	if failed != nil {
 		failed.Target = target.ID
+		added.Failed = []wire.TargetError{*failed}
 	}
-	added := slices.Clone(p.ready.Interfaces[first:])
-	if pod != nil && len(added) == 0 {
+	if warning != "" {
+		added.Warnings = []string{warning}
+	}
+	if pod != nil && len(added.Interfaces) == 0 {
 		_ = pod.Close()
 	}
-	return added, failed
+	return added
 }
 
-func (p *Plugin) openTarget(target wire.Target, pod *hostns.Netns) (*wire.TargetError, error) {
+func (p *Plugin) openTarget(target wire.Target, pod *hostns.Netns) (warning string, failed *wire.TargetError, err error) {
 	if !target.Node && pod == nil {
-		return nil, hint.Wrap(fmt.Errorf("%s: %w", target.Name, hostns.ErrNoProcess),
+		return "", nil, hint.Wrap(fmt.Errorf("%s: %w", target.Name, hostns.ErrNoProcess),
 			"the pod may have ended just now, or run in a virtual machine (Kata, gVisor), whose packets only the node sees: capture node/NAME")
 	}
 	if !target.Node && pod.Ino == p.host.Ino {
-		return &wire.TargetError{HostNetwork: true, Cause: target.Name + " has no network of its own (hostNetwork)"}, nil
+		return "", &wire.TargetError{HostNetwork: true, Cause: target.Name + " has no network of its own (hostNetwork)"}, nil
 	}
 	list, err := p.spots(target, pod)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", target.Name, err)
+		return "", nil, fmt.Errorf("%s: %w", target.Name, err)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s has no interface that is up", target.Name)
+		return "", nil, fmt.Errorf("%s has no interface that is up", target.Name)
 	}
-	if list, err = p.choose(p.spec, target, list); err != nil {
-		return nil, err
+	if list, warning, err = p.choose(p.spec, target, list); err != nil {
+		return "", nil, err
 	}
 	for _, s := range list {
+		if p.hasDetached() {
+			return warning, nil, errDetached
+		}
 		if err := p.attach(target, pod, s); err != nil {
-			return nil, fmt.Errorf("%s: %w", target.Name, err)
+			return warning, nil, fmt.Errorf("%s: %w", target.Name, err)
 		}
 	}
-	return nil, nil
+	return warning, nil, nil
+}
+
+var errDetached = errors.New("the capture has ended")
+
+func (p *Plugin) hasDetached() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.detached
 }
 
 // A spot is an interface in its namespace.
@@ -231,6 +154,10 @@ func (p *Plugin) attach(target wire.Target, pod *hostns.Netns, i spot) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.detached && a != nil {
+		_ = a.Close() // whoever has detached meanwhile waits for nobody
+		a, err = nil, errDetached
+	}
 	p.attached = append(p.attached, attachedTo{attachment: a, ns: i.ns, ifindex: i.Index, gone: err != nil})
 	p.ready.Interfaces = append(p.ready.Interfaces, one)
 	if !target.Node {
@@ -243,6 +170,7 @@ func (p *Plugin) attach(target wire.Target, pod *hostns.Netns, i spot) error {
 // interfaces, those that had not vanished already. Packets from before that
 // may still be read.
 func (p *Plugin) Remove(targets []uint32) []wire.Gone {
+	p.forgetWaiting(targets)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var gone []wire.Gone
@@ -255,15 +183,15 @@ func (p *Plugin) Remove(targets []uint32) []wire.Gone {
 	return gone
 }
 
-// Gone returns the interfaces that have vanished since the last call, because
-// their pods ended. all is true once none is left.
+// Gone returns the announced interfaces that have vanished since the last call,
+// because their pods ended. all is true once none is left.
 func (p *Plugin) Gone() (gone []wire.Gone, all bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all = true
 	for id := range p.attached {
 		a := &p.attached[id]
-		if !a.gone {
+		if !a.gone && id < p.announced {
 			exists, err := a.ns.HasInterface(a.ifindex)
 			if err != nil {
 				return nil, false, fmt.Errorf("look for interface %d: %w", id, err)
