@@ -32,7 +32,7 @@ and read in a network namespace made for that, the clock is compared with this
 machine's, and the stream is filled for a second. Nothing is left behind.
 
 Verdicts are ok, warn (it works, with less), fail, and unknown. The exit code is 0
-if nothing fails, 1 if something does, and 3 if a node could not be checked.
+if nothing fails, 1 if something does, and 3 if something could not be checked.
 
 --print-rbac prints the smallest roles with which captures and measurements work,
 for the targets of -n or, with -A, of all namespaces and nodes. --print-rbac=all
