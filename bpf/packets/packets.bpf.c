@@ -174,8 +174,8 @@ static __always_inline bool is_own(struct __sk_buff *skb, enum direction directi
 // FILTER_MARKER is loaded where user space puts the filter of the capture: a
 // number that no compiler would choose. The filter finds the packet in r6 and the
 // objects of its addresses in r7 and r8, leaves in r0 whether it lets the packet
-// through, and uses r0 to r5, r7 to r9 and the stack below FILTER_STACK (in
-// internal/plugin/packets).
+// through, and uses r0 to r5, r7 to r9 and the stack below StackLimit (in
+// internal/pcapfilter/ebpf).
 #define FILTER_MARKER "0x7265746c69660001"
 
 static __always_inline bool passes(struct __sk_buff *skb, __u64 source_objects, __u64 destination_objects)

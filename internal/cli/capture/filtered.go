@@ -7,12 +7,26 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
+	"github.com/kubectl-retina/kubectl-retina/internal/target"
 )
 
 // tellFilter says what packets have to match.
 func (r *captureRun) tellFilter() {
 	if text := r.config.filterText(); text != "" {
 		r.narrator.Info("filter: " + oneline.Text(text))
+	}
+}
+
+// tellFixed says that pods which come later are not captured, where some could come
+// and it was not asked for.
+func (r *captureRun) tellFixed() {
+	if !r.config.stored || r.noFollow {
+		return
+	}
+	if slices.ContainsFunc(r.config.selection.Parts(), func(p target.Part) bool {
+		return p.Name == "" && len(p.Names) == 0 || p.Kind != "pod" && p.Kind != "node"
+	}) {
+		r.narrator.Info("pods and nodes that come later are not captured: the nodes store this capture")
 	}
 }
 

@@ -157,6 +157,7 @@ func (r *captureRun) prepare(ctx context.Context) (err error) {
 	if err == nil {
 		r.plan()
 		r.tellFilter()
+		r.tellFixed()
 		if !r.config.stored || r.write != "" {
 			r.output, err = r.open(ctx)
 		}
