@@ -70,9 +70,9 @@ func (c *commands) read(r *wire.Reader) error {
 		offer(c.heard, struct{}{})
 		switch kind {
 		case wire.KindSpec:
-			var spec wire.Spec
-			if err := json.Unmarshal(payload, &spec); err != nil {
-				return fmt.Errorf("read spec: %w", err)
+			spec, err := wire.ParseSpec(payload)
+			if err != nil {
+				return err
 			}
 			offer(c.spec, spec)
 		case wire.KindGo:

@@ -113,9 +113,9 @@ func (t *talk) hear(ctx context.Context, kind wire.Kind, payload []byte) error {
 		offer(t.pings, ping)
 		return nil
 	case wire.KindSpec:
-		var spec wire.Spec
-		if err := json.Unmarshal(payload, &spec); err != nil {
-			return fmt.Errorf("read spec: %w", err)
+		spec, err := wire.ParseSpec(payload)
+		if err != nil {
+			return err
 		}
 		return t.begin(spec)
 	case wire.KindList, wire.KindDelete:

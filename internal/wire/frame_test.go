@@ -113,7 +113,7 @@ func TestSpecValidate(t *testing.T) {
 		t.Fatalf("a good spec: %v", err)
 	}
 	for want, spoil := range map[string]func(*wire.Spec){
-		"version 2":          func(s *wire.Spec) { s.Version = 2 },
+		"version 1":          func(s *wire.Spec) { s.Version = 1 },
 		"run ID":             func(s *wire.Spec) { s.RunID = "A/../b" },
 		"run ID \"\"":        func(s *wire.Spec) { s.RunID = "" },
 		"not positive":       func(s *wire.Spec) { s.MaxSeconds = 0 },

@@ -9,6 +9,8 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -19,7 +21,7 @@ import (
 // Version is the version of this contract. The command refuses a collector
 // whose hello names another one, because both are built from one commit and a
 // mismatch means that the wrong image was given.
-const Version = 1
+const Version = 2
 
 // Limits of a specification. They protect the collector from a broken command
 // and keep a frame below MaxPayload.
@@ -63,6 +65,21 @@ type Spec struct {
 	Files *FilesSpec `json:"files,omitempty"`
 	// Doctor asks for an examination of the node instead of a capture. Nil: no.
 	Doctor *DoctorSpec `json:"doctor,omitempty"`
+}
+
+// ParseSpec reads a Spec. A field that is not known is an error: a collector that
+// ignored a filter would send what nobody asked for.
+func ParseSpec(payload []byte) (Spec, error) {
+	var spec Spec
+	decoder := json.NewDecoder(bytes.NewReader(payload))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&spec); err != nil {
+		return Spec{}, fmt.Errorf("read spec: %w", err)
+	}
+	if decoder.More() {
+		return Spec{}, errors.New("read spec: something comes behind it")
+	}
+	return spec, nil
 }
 
 // PacketsSpec is the part of a Spec for the packets plugin.
