@@ -216,6 +216,9 @@ func (p *Plugin) readNames() {
 		p.lack(hint.Wrap(errors.New("drops of packets that wait in a TCP socket's queue may be missing"),
 			"the kernel tells their socket since Linux 6.11"))
 	}
+	if !p.reasons.tellsMisses {
+		p.lack(hint.Wrap(errors.New(tracepoint.Unwatched), "the kernel tells of it since Linux 5.12"))
+	}
 	symbols, err := readSymbols()
 	if err == nil && len(symbols.addresses) == 0 {
 		err = errors.New("the kernel hides its symbols")

@@ -157,7 +157,7 @@ func TestResolve(t *testing.T) {
 
 func TestOlderKernelsLackSomething(t *testing.T) {
 	for arguments, want := range map[uint32]string{2: "tells no reasons", 3: "TCP socket's queue", 4: ""} {
-		p := &Plugin{reasons: &reasons{arguments: arguments}, names: &names{}}
+		p := &Plugin{reasons: &reasons{arguments: arguments, tellsMisses: true}, names: &names{}}
 		p.readNames()
 		if want == "" {
 			if slices.ContainsFunc(p.missing, func(e wire.PluginError) bool { return strings.Contains(e.Hint, "Linux") }) {
@@ -168,6 +168,11 @@ func TestOlderKernelsLackSomething(t *testing.T) {
 		if len(p.missing) == 0 || !strings.Contains(p.missing[0].Cause, want) || !p.missing[0].Partial || p.missing[0].Plugin != Name || p.missing[0].Hint == "" {
 			t.Errorf("%d arguments: %+v", arguments, p.missing)
 		}
+	}
+	p := &Plugin{reasons: &reasons{arguments: 4}, names: &names{}}
+	p.readNames()
+	if !slices.ContainsFunc(p.missing, func(e wire.PluginError) bool { return e.Partial && strings.Contains(e.Hint, "Linux 5.12") }) {
+		t.Errorf("without the count of misses: %+v", p.missing)
 	}
 }
 

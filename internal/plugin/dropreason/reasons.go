@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/plugin/packetparser/tracepoint"
 )
 
 const (
@@ -41,6 +42,8 @@ type reasons struct {
 	// otherHost is none of the target's: a bridge floods what it does not know the
 	// port of.
 	otherHost uint32
+	// tellsMisses is whether the kernel counts what the program was not run for.
+	tellsMisses bool
 	// modules is whether the enums of modules were looked for.
 	modules bool
 }
@@ -57,7 +60,7 @@ func readReasons(most uint32) (*reasons, error) {
 	if r.arguments, err = tracepointArguments(spec); err != nil {
 		return nil, err
 	}
-	r.arguments = min(r.arguments, most)
+	r.arguments, r.tellsMisses = min(r.arguments, most), tracepoint.TellsMisses(spec)
 	var enum *btf.Enum
 	err = spec.TypeByName("skb_drop_reason", &enum)
 	switch {

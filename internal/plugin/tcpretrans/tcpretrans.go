@@ -82,6 +82,9 @@ func (p *Plugin) trace(s *scope.Scope, spec *ebpf.CollectionSpec) error {
 		p.miss("segments that the node's own network stack refused to send again",
 			"needs Linux 6.17; on any kernel RetransSegs of /proc/net/snmp counts them (plugin linuxutil)")
 	}
+	if !tracepoint.TellsMisses(kernel) {
+		p.miss(tracepoint.Unwatched, "the kernel tells of it since Linux 5.12")
+	}
 	if err := p.attach(s, spec, program); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ package tracepoint
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -64,8 +65,8 @@ func NewWatch(twins *ebpf.Map, programs ...*ebpf.Program) (w Watch, err error) {
 	return w, err
 }
 
-// Missed is how often it has happened since. It never goes down. Kernels before 5.12 do
-// not say and give 0.
+// Missed is how often it has happened since. It never goes down. It is 0 on kernels that
+// do not tell: see [TellsMisses].
 func (w *Watch) Missed() (uint64, error) {
 	now, err := w.read()
 	if err != nil {
@@ -73,6 +74,19 @@ func (w *Watch) Missed() (uint64, error) {
 	}
 	w.most = max(w.most, uint64(max(now-w.before, 0)))
 	return w.most, nil
+}
+
+// Unwatched is what a plugin lacks on a kernel of which TellsMisses is false.
+const Unwatched = "what comes while two others are being counted on the same CPU may be missing, and is not counted as lost"
+
+// TellsMisses reports whether a kernel counts what programs were not run for, as Linux
+// does since 5.12.
+func TellsMisses(kernel *btf.Spec) bool {
+	var stats *btf.Struct
+	if err := kernel.TypeByName("bpf_prog_stats", &stats); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(stats.Members, func(m btf.Member) bool { return m.Name == "misses" })
 }
 
 // read reads how often programs were passed over before how often a twin stood in, so

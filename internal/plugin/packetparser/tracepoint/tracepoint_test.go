@@ -34,3 +34,27 @@ func TestArguments(t *testing.T) {
 		}
 	}
 }
+
+func TestTellsMisses(t *testing.T) {
+	word := &btf.Int{Name: "u64_stats_t", Size: 8}
+	old := &btf.Struct{Name: "bpf_prog_stats", Size: 16, Members: []btf.Member{{Name: "cnt", Type: word}, {Name: "nsecs", Type: word, Offset: 64}}}
+	today := &btf.Struct{Name: "bpf_prog_stats", Size: 24, Members: append(old.Members[:2:2], btf.Member{Name: "misses", Type: word, Offset: 128})}
+	for name, test := range map[string]struct {
+		has  btf.Type
+		want bool
+	}{
+		"5.11": {old, false}, "5.12": {today, true}, "without statistics": {&btf.Struct{Name: "sock"}, false},
+	} {
+		builder, err := btf.NewBuilder([]btf.Type{test.has}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kernel, err := builder.Spec()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tracepoint.TellsMisses(kernel); got != test.want {
+			t.Errorf("%s: %t, want %t", name, got, test.want)
+		}
+	}
+}
