@@ -40,11 +40,38 @@ func (r *captureRun) watchAddresses(ctx context.Context) error {
 	if r.noWait {
 		r.warn("the filter takes the addresses of " + objectList(r.config.filter.objects) + " as they are now: nobody stays to follow them")
 	}
-	if now, _ := r.addresses.Current(); len(now) > wire.MaxFilterAddresses {
+	now, _ := r.addresses.Current()
+	if len(now) > wire.MaxFilterAddresses {
 		return hint.Wrap(fmt.Errorf("--filter: %s have %d addresses, and a filter can know %d", objectList(r.config.filter.objects), len(now), wire.MaxFilterAddresses),
 			"name a net instead")
 	}
+	for _, text := range addressWarnings(objects, now, r.addresses.HostNetwork()) {
+		r.warn("--filter: " + text)
+	}
 	return nil
+}
+
+// addressWarnings are about objects by whose addresses packets cannot be told apart:
+// those that have none, and pods that have their node's. hosts are bits of the latter.
+func addressWarnings(objects []follow.Object, now map[netip.Addr]uint32, hosts uint32) []string {
+	var all []string
+	var have uint32
+	for _, bits := range now {
+		have |= bits
+	}
+	for bit, o := range objects {
+		name := o.Kind + " " + o.Name
+		if o.Namespace != "" {
+			name = o.Kind + " " + o.Namespace + "/" + o.Name
+		}
+		switch {
+		case have&(1<<bit) == 0:
+			all = append(all, name+" has no address yet: nothing matches it")
+		case hosts&(1<<bit) != 0:
+			all = append(all, name+" has its node's address: everybody's packets there match it")
+		}
+	}
+	return all
 }
 
 // filterSpec is the filter for the collector of n, with the addresses of the

@@ -3,7 +3,10 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
 )
 
 func TestAddressChanges(t *testing.T) {
@@ -21,5 +24,14 @@ func TestAddressChanges(t *testing.T) {
 		if got := fmt.Sprint(changesOf(tt.before, tt.after)); got != tt.want {
 			t.Errorf("from %v to %v: %s, want %s", tt.before, tt.after, got, tt.want)
 		}
+	}
+}
+
+func TestAddressWarnings(t *testing.T) {
+	objects := []follow.Object{{Kind: "pod", Namespace: "shop", Name: "web-1"}, {Kind: "service", Namespace: "shop", Name: "x"}, {Kind: "pod", Namespace: "ops", Name: "agent"}, {Kind: "node", Name: "n1"}}
+	now := map[netip.Addr]uint32{netip.MustParseAddr("10.0.0.1"): 1, netip.MustParseAddr("192.0.2.1"): 4 | 8}
+	want := "service shop/x has no address yet: nothing matches it\npod ops/agent has its node's address: everybody's packets there match it"
+	if got := strings.Join(addressWarnings(objects, now, 4), "\n"); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }

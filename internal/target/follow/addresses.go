@@ -111,6 +111,22 @@ func (a *Addresses) Current() (map[netip.Addr]uint32, <-chan struct{}) {
 	return all, a.changed
 }
 
+// HostNetwork returns the bits of pods that are on their node's network: their
+// addresses are the node's.
+func (a *Addresses) HostNetwork() uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var bits uint32
+	for _, part := range a.parts {
+		for _, it := range part.found {
+			if it.host {
+				bits |= part.bit
+			}
+		}
+	}
+	return bits
+}
+
 // An addressPart is what one feed has found.
 type addressPart struct {
 	owner *Addresses
@@ -124,6 +140,7 @@ type addressPart struct {
 type addressItem struct {
 	name  string // key
 	addrs []netip.Addr
+	host  bool // of a pod on its node's network
 }
 
 func (i addressItem) key() string { return i.name }
@@ -136,7 +153,7 @@ func (p *addressPart) convert(object runtime.Object) item {
 		if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed || p.name == "" && o.Spec.HostNetwork {
 			return nil
 		}
-		it.name = keyOf(o)
+		it.name, it.host = keyOf(o), o.Spec.HostNetwork
 		for _, ip := range o.Status.PodIPs {
 			it.addrs = appendAddr(it.addrs, ip.IP)
 		}
@@ -145,7 +162,7 @@ func (p *addressPart) convert(object runtime.Object) item {
 		}
 	case *corev1.Service:
 		record := newServiceRecord(o)
-		it = addressItem{keyOf(o), append(record.clusterIPs, record.outerIPs...)}
+		it = addressItem{name: keyOf(o), addrs: append(record.clusterIPs, record.outerIPs...)}
 	case *discoveryv1.EndpointSlice:
 		it.name = keyOf(o)
 		for i := range o.Endpoints {
@@ -154,7 +171,7 @@ func (p *addressPart) convert(object runtime.Object) item {
 			}
 		}
 	case *corev1.Node:
-		it = addressItem{keyOf(o), newNodeRecord(o).addrs}
+		it = addressItem{name: keyOf(o), addrs: newNodeRecord(o).addrs}
 	}
 	if len(it.addrs) == 0 {
 		return nil

@@ -73,6 +73,9 @@ func TestAddresses(t *testing.T) {
 	if got, want := known(a), "10.1.0.1=19 10.1.0.9=4 10.96.0.5=4 192.0.2.1=25 198.51.100.7=4 fd00::1=19"; got != want {
 		t.Errorf("addresses %s, want %s", got, want)
 	}
+	if got := a.HostNetwork(); got != 1|16 {
+		t.Errorf("on their node's network: %b", got)
+	}
 	steps := []struct {
 		change func() error
 		want   string
