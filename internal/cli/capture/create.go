@@ -108,6 +108,7 @@ type createOptions struct {
 	patience        time.Duration // for the first pod
 
 	filters filterFlags
+	lookup  lookup // of hosts in filters; nil: see hosts
 
 	write  string
 	format string
@@ -272,7 +273,7 @@ func (o *createOptions) check() (*config, error) {
 	if c.interfaces, err = o.filters.names(); err != nil {
 		return nil, err
 	}
-	if c.filter, err = o.filters.compile(o.streams.ErrOut); err != nil {
+	if c.filter, err = o.filters.compile(o.streams.ErrOut, o.hosts(context.Background())); err != nil {
 		return nil, err
 	}
 	// The namespace matters only for what it cannot be; the real one follows.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -75,7 +73,7 @@ func NewFilter(streams genericiooptions.IOStreams) *cobra.Command {
 			if o.packets != "" {
 				return o.try(cmd.Context(), strings.Join(args, " "))
 			}
-			return o.run(strings.Join(args, " "))
+			return o.run(cmd.Context(), strings.Join(args, " "))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -93,7 +91,7 @@ func NewFilter(streams genericiooptions.IOStreams) *cobra.Command {
 	return cmd
 }
 
-func (o *filterOptions) run(expression string) error {
+func (o *filterOptions) run(ctx context.Context, expression string) error {
 	link := pcapfilter.Ethernet
 	switch {
 	case o.linkType == "raw":
@@ -115,7 +113,7 @@ func (o *filterOptions) run(expression string) error {
 		}
 		return nil
 	}
-	program, err := filter.Compile(link, pcapfilter.Options{SnapLen: o.snapLen, Resolver: resolve})
+	program, err := filter.Compile(link, pcapfilter.Options{SnapLen: o.snapLen, Resolver: newLookup(ctx)})
 	if err != nil {
 		return showFilter(o.streams.ErrOut, err)
 	}
@@ -146,7 +144,7 @@ func (o *filterOptions) check(given *pflag.FlagSet) error {
 func (o *filterOptions) try(ctx context.Context, expression string) error {
 	r := newCaptureReader(nil, o.streams.Out, o.streams.ErrOut, packetprint.Format(o.print), true)
 	var err error
-	if r.filter, err = newFileFilter(expression, &r.names, o.streams.ErrOut); err != nil {
+	if r.filter, err = newFileFilter(ctx, expression, &r.names, o.streams.ErrOut); err != nil {
 		return err
 	}
 	r.silent = o.print == ""
@@ -173,21 +171,6 @@ func objectList(words []pcapfilter.ObjectRef) string {
 	}
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), ", ")
-}
-
-// resolve asks this machine's resolver for the addresses of a host.
-func resolve(name string) ([]netip.Addr, error) {
-	ips, err := net.LookupIP(name)
-	if err != nil {
-		return nil, err
-	}
-	var addrs []netip.Addr
-	for _, ip := range ips {
-		if addr, ok := netip.AddrFromSlice(ip); ok {
-			addrs = append(addrs, addr.Unmap())
-		}
-	}
-	return addrs, nil
 }
 
 // parseFilter parses an expression. Where it is wrong it is shown with a mark

@@ -49,13 +49,13 @@ type packetFilter struct {
 
 // compile returns nil if every packet is captured. Where an expression is wrong
 // it is shown on errOut with a mark below the place.
-func (f *filterFlags) compile(errOut io.Writer) (*packetFilter, error) {
+func (f *filterFlags) compile(errOut io.Writer, hosts lookup) (*packetFilter, error) {
 	filter, err := f.filter(errOut)
 	if err != nil || filter.Empty() {
 		return nil, err
 	}
 	p := &packetFilter{text: filter.String(), objects: filter.Objects()}
-	options := pcapfilter.Options{Resolver: resolve, LiveObjects: true}
+	options := pcapfilter.Options{Resolver: hosts, LiveObjects: true}
 	if p.ethernet, err = filter.Compile(pcapfilter.Ethernet, options); err != nil {
 		return nil, wrongFilter(showFilter(errOut, err))
 	}

@@ -42,18 +42,19 @@ func (o *createOptions) forGiven(f func(name string)) {
 
 // create does what the command line says, once.
 func (o *createOptions) create(ctx context.Context) error {
+	o.lookup = o.hosts(ctx)
 	switch {
 	case len(o.files) > 0:
 		return o.createFromFiles(ctx)
 	case o.dryRun == dryRunClient:
 		if _, err := o.complete(); err != nil {
-			return err
+			return interrupted(ctx, err)
 		}
 		return o.printManifests([]*createOptions{o})
 	}
 	config, err := o.complete()
 	if err != nil {
-		return err
+		return interrupted(ctx, err)
 	}
 	if o.dryRun == dryRunServer {
 		return newRun(o, config).rehearse(ctx)
@@ -79,7 +80,7 @@ func (o *createOptions) createFromFiles(ctx context.Context) error {
 			return exit.With(exit.Usage, err)
 		}
 		if configs[i], err = all[i].complete(); err != nil {
-			return err
+			return interrupted(ctx, err)
 		}
 	}
 	for _, text := range append(skipped, ignored(captures)...) {
@@ -124,7 +125,7 @@ func each(ctx context.Context, captures []*manifest.Capture, do func(int) error)
 // forManifest is o for one of several captures: the flags that were given, and
 // what m says.
 func (o *createOptions) forManifest(m *manifest.Capture) (*createOptions, error) {
-	one := &createOptions{kube: o.kube, streams: o.streams, now: o.now}
+	one := &createOptions{kube: o.kube, streams: o.streams, now: o.now, lookup: o.lookup}
 	cmd := &cobra.Command{}
 	one.addFlags(cmd)
 	one.request.Args = o.request.Args

@@ -118,7 +118,7 @@ func (o *readOptions) run(ctx context.Context, path string) error {
 	r := o.reader()
 	if o.filter != "" {
 		var err error
-		if r.filter, err = newFileFilter(o.filter, &r.names, o.streams.ErrOut); err != nil {
+		if r.filter, err = newFileFilter(ctx, o.filter, &r.names, o.streams.ErrOut); err != nil {
 			return err
 		}
 	}

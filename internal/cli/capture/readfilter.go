@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ func fileRaw(linkType uint16) bool {
 // A fileFilter decides which packets of a file match a filter.
 type fileFilter struct {
 	filter   *pcapfilter.Filter
+	hosts    lookup
 	names    *fileNames
 	changes  int // of names, when the programs were made
 	programs map[pcapfilter.LinkType]pcapfilter.Program
@@ -47,7 +49,7 @@ type fileFilter struct {
 
 // newFileFilter parses a filter for the packets of a file. A mistake in it is one of
 // the command line, and shown on errOut.
-func newFileFilter(expression string, names *fileNames, errOut io.Writer) (*fileFilter, error) {
+func newFileFilter(ctx context.Context, expression string, names *fileNames, errOut io.Writer) (*fileFilter, error) {
 	filter, err := parseFilter(errOut, expression)
 	if err != nil {
 		return nil, err
@@ -56,13 +58,14 @@ func newFileFilter(expression string, names *fileNames, errOut io.Writer) (*file
 	some := func(pcapfilter.ObjectRef) ([]netip.Addr, error) {
 		return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}, nil
 	}
-	options := pcapfilter.Options{Resolver: resolve, Objects: some}
+	hosts := newLookup(ctx)
+	options := pcapfilter.Options{Resolver: hosts, Objects: some}
 	if _, err := filter.Compile(pcapfilter.Ethernet, options); err != nil {
 		if _, rawErr := filter.Compile(pcapfilter.Raw, options); rawErr != nil {
 			return nil, showFilter(errOut, err)
 		}
 	}
-	f := &fileFilter{filter: filter, names: names, warn: errOut, unknown: map[pcapfilter.ObjectRef]bool{}, warned: map[string]bool{}}
+	f := &fileFilter{filter: filter, hosts: hosts, names: names, warn: errOut, unknown: map[pcapfilter.ObjectRef]bool{}, warned: map[string]bool{}}
 	for _, ref := range filter.Objects() {
 		f.unknown[ref] = true
 	}
@@ -109,7 +112,7 @@ func (f *fileFilter) run(link pcapfilter.LinkType, data []byte, wireLen int) boo
 // compile makes the program for the names that are known now; nil if no packet passes.
 // What this link type cannot have, another interface of the file may have.
 func (f *fileFilter) compile(link pcapfilter.LinkType) pcapfilter.Program {
-	program, err := f.filter.Compile(link, pcapfilter.Options{Resolver: resolve, Objects: f.addresses})
+	program, err := f.filter.Compile(link, pcapfilter.Options{Resolver: f.hosts, Objects: f.addresses})
 	if err == nil {
 		return program
 	}
