@@ -106,6 +106,12 @@ func collecting() []Right {
 	)
 }
 
+// What following is for.
+const (
+	follow      = "capture and measure pods that come later, and follow what filters name"
+	followNodes = "follow nodes and namespaces that come later"
+)
+
 // reading are the rights to find targets.
 func reading() []Right {
 	byPods := []string{"pod", "namespace", "deployment", "statefulset", "daemonset", "replicaset", "replicationcontroller", "job", "cronjob", "service"}
@@ -128,7 +134,6 @@ func reading() []Right {
 		rule(Cluster, true, "targets node/NAME, and shells on nodes", []string{"node/NAME"}, "nodes", "get"),
 		rule(Cluster, true, "nodes by label, and doctor on all nodes", []string{"node"}, "nodes", "list"),
 	)
-	const follow = "measure pods that come later"
 	all = append(all, rule(Targets, false, follow, nil, "pods", "watch")...)
 	for _, resource := range []string{"deployments.apps", "statefulsets.apps", "daemonsets.apps", "cronjobs.batch", "services", "replicationcontrollers"} {
 		all = append(all, rule(Targets, false, follow, nil, resource, "list", "watch")...)
@@ -146,8 +151,8 @@ func naming() []Right {
 		rule(Targets, false, "the cluster's state in archives", nil, "events", "list"),
 		rule(APIService, false, "measure the API server", nil, "services", "get"),
 		rule(APIService, false, "measure the API server", nil, "endpointslices.discovery.k8s.io", "list"),
-		rule(Cluster, false, "follow nodes and namespaces that come later", nil, "nodes", "watch"),
-		rule(Cluster, false, "follow nodes and namespaces that come later", nil, "namespaces", "get", "watch"),
+		rule(Cluster, false, followNodes, nil, "nodes", "watch"),
+		rule(Cluster, false, followNodes, nil, "namespaces", "get", "watch"),
 		rule(Cluster, false, "names of addresses of other namespaces", nil, "pods", "list", "watch"),
 		rule(Cluster, false, "names of addresses of other namespaces", nil, "services", "list", "watch"),
 	)

@@ -21,16 +21,9 @@ const retellGap = time.Second
 // watchAddresses finds the addresses of the objects that the filter names, and
 // keeps them until ctx ends. It creates nothing.
 func (r *captureRun) watchAddresses(ctx context.Context) error {
-	if r.config.filter == nil || len(r.config.filter.objects) == 0 {
+	objects := r.filterObjects()
+	if len(objects) == 0 {
 		return nil
-	}
-	var objects []follow.Object
-	for _, ref := range r.config.filter.objects {
-		o := follow.Object{Kind: ref.Kind.String(), Namespace: ref.Namespace, Name: ref.Name}
-		if o.Namespace == "" && (ref.Kind == pcapfilter.Pod || ref.Kind == pcapfilter.Service) {
-			o.Namespace = r.request.Namespace
-		}
-		objects = append(objects, o)
 	}
 	var err error
 	r.addresses, err = follow.WatchAddresses(ctx, r.cluster.Client, objects, func(err error) { r.warn("the filter's addresses: " + err.Error()) })
@@ -49,6 +42,22 @@ func (r *captureRun) watchAddresses(ctx context.Context) error {
 		r.warn("--filter: " + text)
 	}
 	return nil
+}
+
+// filterObjects are the objects that the filter names, by their bits.
+func (r *captureRun) filterObjects() []follow.Object {
+	if r.config.filter == nil {
+		return nil
+	}
+	var objects []follow.Object
+	for _, ref := range r.config.filter.objects {
+		o := follow.Object{Kind: ref.Kind.String(), Namespace: ref.Namespace, Name: ref.Name}
+		if o.Namespace == "" && (ref.Kind == pcapfilter.Pod || ref.Kind == pcapfilter.Service) {
+			o.Namespace = r.request.Namespace
+		}
+		objects = append(objects, o)
+	}
+	return objects
 }
 
 // addressWarnings are about objects by whose addresses packets cannot be told apart:

@@ -70,6 +70,8 @@ type PlanRight struct {
 	Right     string `json:"right"`     // "create pods/exec"
 	Namespace string `json:"namespace"` // empty: all of them, or of no namespace
 	Granted   bool   `json:"granted"`
+	// For is what the right is for, if the run goes on without it; else empty.
+	For string `json:"for,omitempty"`
 }
 
 // rehearse finds out what run would do, prints that, and creates nothing. It is
@@ -101,6 +103,7 @@ func (r *captureRun) rehearse(ctx context.Context) error {
 		r.warn(fmt.Sprintf("%d nodes are more than --max-nodes %d: a run would ask first", n, r.maxNodes))
 	}
 	p := r.newPlan(preview)
+	p.Rights = append(p.Rights, r.followRights(ctx, p.Rights)...)
 	r.narrator.Close()
 	if err := p.print(r.streams.Out, r.createOptions.output); err != nil {
 		return err
@@ -175,7 +178,7 @@ func (r *captureRun) readRights() []PlanRight {
 	var all []PlanRight
 	add := func(namespace string, rights ...string) {
 		for _, right := range rights {
-			if one := (PlanRight{right, namespace, true}); !slices.Contains(all, one) {
+			if one := (PlanRight{Right: right, Namespace: namespace, Granted: true}); !slices.Contains(all, one) {
 				all = append(all, one)
 			}
 		}
@@ -243,6 +246,9 @@ func (p *Plan) text() ([]byte, error) {
 		}
 		if r.Namespace == "" {
 			where = "in the whole cluster"
+		}
+		if r.For != "" {
+			where += " (not needed; to " + r.For + ")"
 		}
 		fmt.Fprintf(&b, "  %s  %s %s\n", granted, r.Right, where)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -156,5 +157,31 @@ func TestMissingSecretOfAManifest(t *testing.T) {
 	err = r.inManifest(r.prepareStorage(t.Context()))
 	if err == nil || !strings.HasPrefix(err.Error(), "standard input: spec.outputConfiguration.blobUpload: there is no secret sas") {
 		t.Error(err)
+	}
+}
+
+// Rights to keep up are in the plan; the user of this cluster may not watch.
+func TestRightsForFollowing(t *testing.T) {
+	lease := &session.Preview{Lease: &batchv1.Job{}}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"deploy/web"}, "watch pods=false list deployments.apps=true watch deployments.apps=false watch replicasets.apps=false "},
+		{[]string{"deploy/web", "--no-follow"}, ""},
+		{[]string{"pod/a", "--no-follow", "--filter", "svc web"}, "get services=true list services=true watch services=false list endpointslices.discovery.k8s.io=true watch endpointslices.discovery.k8s.io=false "},
+	} {
+		args, want := test.args, test.want
+		r, p := planned(t, lease, args...)
+		var got string
+		for _, right := range r.followRights(t.Context(), p.Rights) {
+			got += fmt.Sprintf("%s=%t ", right.Right, right.Granted)
+			if (right.For == "") != (right.Granted && !strings.Contains(right.Right, "deployments")) {
+				t.Errorf("%q: %+v", args, right)
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", args, got, want)
+		}
 	}
 }
