@@ -106,7 +106,12 @@ func (r *captureRun) tellAddresses(ctx context.Context, known map[netip.Addr]uin
 	}
 	for {
 		now, changed := r.addresses.Current()
-		if err := tellChanges(ctx, stream(), changesOf(known, now)); err == nil {
+		if changes, ok := addressNews(known, now); !ok {
+			r.manyAddresses.Do(func() {
+				r.warn(fmt.Sprintf("the filter's objects have %s addresses, and a filter can know %s: it keeps those that it knows until there are fewer",
+					comma(uint64(len(now))), comma(wire.MaxFilterAddresses)))
+			})
+		} else if err := tellChanges(ctx, stream(), changes); err == nil {
 			known = now
 		} else if !again {
 			return
@@ -139,7 +144,17 @@ func tellChanges(ctx context.Context, to *session.Session, changes []wire.Filter
 	return nil
 }
 
-// changesOf are what makes after of before, in the order of addresses.
+// addressNews is what a collector that knows some addresses is to be told; false: it
+// cannot know as many.
+func addressNews(known, now map[netip.Addr]uint32) (changes []wire.FilterAddress, ok bool) {
+	if len(now) > wire.MaxFilterAddresses {
+		return nil, false
+	}
+	return changesOf(known, now), true
+}
+
+// changesOf are what makes after of before, in the order of addresses. What is to be
+// forgotten comes first, so that there is room for the others.
 func changesOf(before, after map[netip.Addr]uint32) []wire.FilterAddress {
 	var changes []wire.FilterAddress
 	for addr, objects := range after {
@@ -152,7 +167,15 @@ func changesOf(before, after map[netip.Addr]uint32) []wire.FilterAddress {
 			changes = append(changes, wire.FilterAddress{Addr: addr})
 		}
 	}
-	slices.SortFunc(changes, func(a, b wire.FilterAddress) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(changes, func(a, b wire.FilterAddress) int {
+		if forgotten := (a.Objects == 0); forgotten != (b.Objects == 0) {
+			if forgotten {
+				return -1
+			}
+			return 1
+		}
+		return a.Addr.Compare(b.Addr)
+	})
 	return changes
 }
 

@@ -3,14 +3,19 @@ package capture
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -248,5 +253,34 @@ func TestAnswers(t *testing.T) {
 		"warning: pod shop/b is not captured: no; process\nhint: look again\nwarning: node n1 is not captured: no interface\n"
 	if got := s.told.String(); got != want {
 		t.Errorf("told:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// A node that joins is looked at, as those of the beginning were.
+func TestNodeThatJoinsIsLookedAt(t *testing.T) {
+	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2", Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""}}}
+	object.Status.DaemonEndpoints.KubeletEndpoint.Port = 10666
+	s := newScene(t, &config{}, target.Node{Name: "n1", Pods: []target.Pod{webPod("web-1", "u1")}})
+	s.run.cluster = &kube.Cluster{Client: fake.NewClientset(object)}
+	for name, want := range map[string]uint16{"n2": 10666, "n3": defaultKubeletPort} {
+		plan := s.run.planFor(target.Node{Name: name})
+		n := newNodeRun(&plan)
+		s.run.nodes = append(s.run.nodes, n)
+		s.look(n)
+		if got := n.plan.packets.KubeletPort; got != want {
+			t.Errorf("kubelet of node %s is looked for at port %d, want %d", name, got, want)
+		}
+	}
+	const relays = "node n2 may run the API server"
+	if strings.Contains(s.told.String(), relays) {
+		t.Errorf("told of a node that is not captured whole:\n%s", s.told.String())
+	}
+	s.nodes["n2"] = s.run.nodes[slices.IndexFunc(s.run.nodes, func(n *nodeRun) bool { return n.plan.node.Name == "n2" })]
+	s.nodes["n2"].follow = newFollowing(s.nodes["n2"])
+	for range 2 {
+		s.take(follow.Change{NodesAdded: []target.Node{{Name: "n2", Whole: true, Object: object}}})
+	}
+	if n := strings.Count(s.told.String(), relays); n != 1 {
+		t.Errorf("told %d times:\n%s", n, s.told.String())
 	}
 }

@@ -67,6 +67,8 @@ type captureRun struct {
 	// They are followed until watching ends.
 	addresses *follow.Addresses
 	watching  context.Context
+	// manyAddresses has it told once that there are more than a filter can know.
+	manyAddresses sync.Once
 }
 
 // A nodeRun is what became of one node. While pods are followed, joining.mu guards
