@@ -21,7 +21,7 @@ import (
 // TestExamples runs every example of the README, the pages in docs and the help
 // texts on a cluster that has what they name.
 func TestExamples(t *testing.T) {
-	examples := pageExamples(t)
+	blocks := pageExamples(t)
 	for _, args := range [][]string{
 		{"--help"}, {"version", "--help"}, {"cleanup", "--help"}, {"doctor", "--help"}, {"shell", "--help"}, {"capture", "create", "--help"}, {"capture", "list", "--help"},
 		{"capture", "logs", "--help"}, {"capture", "stop", "--help"}, {"capture", "download", "--help"}, {"capture", "delete", "--help"},
@@ -32,10 +32,10 @@ func TestExamples(t *testing.T) {
 		_, text, _ := strings.Cut(retina(t, args...).stdout, "\nExamples:\n")
 		text, _, _ = strings.Cut(text, "\n\nFlags:")
 		text, _, _ = strings.Cut(text, "\n\nAvailable Commands:")
-		examples = append(examples, commands(text)...)
+		blocks = append(blocks, commands(text))
 	}
-	examples = unique(examples) // in their order: a capture is begun before it is stopped
-	if len(examples) < 40 {
+	blocks = unique(blocks) // in their order: a capture is begun before it is stopped
+	if examples := slices.Concat(blocks...); len(examples) < 40 {
 		t.Fatalf("only %d examples found: %q", len(examples), examples)
 	}
 	openExampleShop(t)
@@ -52,8 +52,8 @@ func TestExamples(t *testing.T) {
 	before := retina(t, "metrics", "snapshot", "deploy/web", "-n", "shop", "--duration", "1s", "-o", "json", "--collector-namespace", collectorNamespace)
 	before.wantCode(t, 0)
 	_, packets := capture(t, "deploy/web", "-n", "shop", "--duration", "1s")
-	for _, example := range examples {
-		dir := t.TempDir()
+	for _, block := range blocks {
+		dir := t.TempDir() // for the whole block: a command may read what one above it wrote
 		if err := os.Symlink(packets, filepath.Join(dir, "web.pcapng")); err != nil {
 			t.Fatal(err)
 		}
@@ -63,14 +63,16 @@ func TestExamples(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "sas.txt"), []byte(sas), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		t.Run(example, func(t *testing.T) { runExample(t, bin, dir, sas, example) })
+		for _, example := range block {
+			t.Run(example, func(t *testing.T) { runExample(t, bin, dir, sas, example) })
+		}
 	}
 	wantNothingLeft(t)
 }
 
-// pageExamples are the commands in the blocks of README.md and docs, but for the
+// pageExamples are the commands of each block of README.md and docs, but for the
 // blocks that begin with "# needs", and for the reference, which has the help texts.
-func pageExamples(t *testing.T) []string {
+func pageExamples(t *testing.T) [][]string {
 	t.Helper()
 	files := []string{"../README.md"}
 	err := filepath.WalkDir("../docs", func(name string, entry fs.DirEntry, err error) error {
@@ -85,7 +87,7 @@ func pageExamples(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var examples []string
+	var blocks [][]string
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -93,21 +95,24 @@ func pageExamples(t *testing.T) []string {
 		}
 		for i, block := range strings.Split(string(text), "```") {
 			if _, content, _ := strings.Cut(block, "\n"); i%2 == 1 && !strings.HasPrefix(content, "# needs ") {
-				examples = append(examples, commands(content)...)
+				blocks = append(blocks, commands(content))
 			}
 		}
 	}
-	return examples
+	return blocks
 }
 
-// unique are the texts in their order, each once.
-func unique(all []string) []string {
+// unique are the blocks in their order, without the commands of an earlier one.
+func unique(blocks [][]string) [][]string {
 	seen := map[string]bool{}
-	return slices.DeleteFunc(all, func(text string) bool {
-		before := seen[text]
-		seen[text] = true
-		return before
-	})
+	for i := range blocks {
+		blocks[i] = slices.DeleteFunc(blocks[i], func(command string) bool {
+			before := seen[command]
+			seen[command] = true
+			return before
+		})
+	}
+	return blocks
 }
 
 // commands are the lines of a text that run kubectl retina, without comments.
