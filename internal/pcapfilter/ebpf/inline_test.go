@@ -33,8 +33,8 @@ var ways = []way{
 	{"traffic control, bytes elsewhere", ebpf.SchedCLS, pcapfilter.Ethernet, false, false},
 	{"traffic control, tag beside", ebpf.SchedCLS, pcapfilter.Ethernet, true, true},
 	{"packet socket", ebpf.SocketFilter, pcapfilter.Raw, false, false}, // BPF_PROG_TEST_RUN gives it no Ethernet header
-	{"raw", ebpf.CGroupSKB, pcapfilter.Raw, true, false},
-	{"raw, bytes elsewhere", ebpf.CGroupSKB, pcapfilter.Raw, false, false},
+	{"raw", ebpf.LWTIn, pcapfilter.Raw, true, false},
+	{"raw, bytes elsewhere", ebpf.LWTIn, pcapfilter.Raw, false, false},
 }
 
 const tpid, tci = 0x8100, 0x6123

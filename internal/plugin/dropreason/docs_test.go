@@ -3,6 +3,8 @@
 package dropreason
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"regexp"
 	"testing"
@@ -14,6 +16,9 @@ import (
 // kernel's, and Cilium's with ours.
 func TestReasonsInTheGuideExist(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/guide/dropped.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the page is not here: a virtual machine of make test-kernels has the programs only")
+	}
 	vethtest.Must(t, err)
 	r, err := readReasons(allArguments)
 	vethtest.Must(t, err)

@@ -32,7 +32,7 @@ func TestTwinStandsIn(t *testing.T) {
 		b := measure(t, scope.Options{}, options{raw: raw}, podTarget(pod))
 		vethtest.Must(t, b.links[0].Close()) // as if the kernel passed over it
 		want := wire.DropSample{
-			Target: podID, Reason: "NO_SOCKET", Function: "__udp4_lib_rcv", Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
+			Target: podID, Reason: b.told("NO_SOCKET"), Function: b.function("__udp4_lib_rcv", "udp_rcv"), Direction: wire.DirectionIn, On: onPod, Protocol: protocolUDP,
 			Source: netip.AddrPortFrom(peerV4, 6000), Destination: netip.AddrPortFrom(podV4, 6001),
 		}
 		send(t, pod.Peer, want.Source, want.Destination, 5)

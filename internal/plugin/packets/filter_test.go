@@ -91,6 +91,7 @@ func TestFilter(t *testing.T) {
 	}
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
+			vethtest.NeedHook(t, hook)
 			pod := vethtest.NewPod(t)
 			all := open(t, specFor(hook, pod))
 			vethtest.Must(t, all.Go())
@@ -171,6 +172,7 @@ func sendAllKinds(t *testing.T, pod *vethtest.Pod) {
 func TestFilterNonLinear(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
+			vethtest.NeedHook(t, hook)
 			pod := vethtest.NewPod(t)
 			spec := specFor(hook, pod)
 			spec.Filter = compileFilter(t, "tcp[((tcp[12] & 0xf0) >> 2) + 20000:4] = 0x6d61726b and greater 30000")
@@ -228,6 +230,7 @@ func sink(t *testing.T, from, to *hostns.Netns, at string) net.Conn {
 func TestFilterObjects(t *testing.T) {
 	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
+			vethtest.NeedHook(t, hook)
 			pod := vethtest.NewPod(t)
 			spec := specFor(hook, pod)
 			spec.Filter = compileFilter(t, "(udp and (src pod a or dst svc shop/b)) or (vlan and pod a)")
