@@ -11,9 +11,13 @@ import (
 )
 
 const (
-	settle     = 5 * time.Millisecond   // between two looks at the sockets
-	burstLimit = time.Second            // for a burst to leave the node
-	unchanged  = 500 * time.Millisecond // after which it has been everywhere where it goes
+	settle = 5 * time.Millisecond // between two looks at the sockets
+	// burstLimit is how long a burst may take to leave the node.
+	burstLimit = 4 * time.Second
+	// unchanged is after how long a burst has been everywhere where it goes. A kubelet
+	// that gets no CPU time for so long would have its connection overlooked, and the
+	// capture feed itself; a command on the node waits for it once.
+	unchanged = 2 * time.Second
 )
 
 // bursts are the sizes sent to find our own stream, in bytes: odd enough, and
@@ -55,7 +59,7 @@ type sockets func() (map[packets.Flow]packets.Moved, error)
 func findOwnStream(send func(size int) error, look sockets) ([]packets.Flow, error) {
 	var common []packets.Flow
 	for i, size := range bursts {
-		flows, err := burst(size, send, look)
+		flows, err := burst(size, send, look, common)
 		if err != nil {
 			return nil, err
 		}
@@ -73,8 +77,9 @@ func findOwnStream(send func(size int) error, look sockets) ([]packets.Flow, err
 // burst sends size bytes and returns the connections that moved as many. The
 // kubelet and the API server relay them one after the other, and take their time
 // on a busy node: the burst is through when it has left the node, or goes no
-// further, because the command runs on the node too.
-func burst(size int, send func(size int) error, look sockets) ([]packets.Flow, error) {
+// further, because the command runs on the node too. Or it is where one before has
+// been: those are the known connections.
+func burst(size int, send func(size int) error, look sockets, known []packets.Flow) ([]packets.Flow, error) {
 	before, err := look()
 	if err != nil {
 		return nil, err
@@ -100,7 +105,8 @@ func burst(size int, send func(size int) error, look sockets) ([]packets.Flow, e
 			_, local := after[packets.Flow{Local: f.Remote, Remote: f.Local}]
 			return !local
 		})
-		if left || found > 0 && time.Since(changed) >= unchanged || time.Since(sent) >= burstLimit {
+		again := len(known) > 0 && !slices.ContainsFunc(known, func(f packets.Flow) bool { return !slices.Contains(flows, f) })
+		if left || again || found > 0 && time.Since(changed) >= unchanged || time.Since(sent) >= burstLimit {
 			return flows, nil
 		}
 	}

@@ -67,9 +67,11 @@ func TestFindOwnStream(t *testing.T) {
 		"a busy control plane": {map[packets.Flow]time.Duration{
 			toKubelet: 0, fromRuntime: 0, toServer: 100 * time.Millisecond, fromKubelet: 100 * time.Millisecond, toUser: 400 * time.Millisecond, idle: never},
 			[]packets.Flow{toKubelet, fromRuntime, toServer, fromKubelet, toUser}, time.Second},
+		"a kubelet without CPU time": {map[packets.Flow]time.Duration{toKubelet: 0, fromRuntime: 20 * time.Millisecond, toOtherServer: 1500 * time.Millisecond, idle: never},
+			[]packets.Flow{toKubelet, fromRuntime, toOtherServer}, 4 * time.Second},
 		"a user on the node": {map[packets.Flow]time.Duration{toKubelet: 0, fromRuntime: 0, toServer: 100 * time.Millisecond, fromKubelet: 100 * time.Millisecond, idle: never},
-			[]packets.Flow{toKubelet, fromRuntime, toServer, fromKubelet}, 2 * time.Second},
-		"nothing": {map[packets.Flow]time.Duration{idle: never}, nil, 2 * time.Second},
+			[]packets.Flow{toKubelet, fromRuntime, toServer, fromKubelet}, 2500 * time.Millisecond},
+		"nothing": {map[packets.Flow]time.Duration{idle: never}, nil, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
