@@ -2,6 +2,7 @@ package expect
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -166,7 +167,7 @@ func (e *Expectation) apiServers(r *metrics.Report) []part {
 	var parts []part
 	for i := range r.APIServers {
 		a := &r.APIServers[i]
-		if !e.has("node", a.Node) || !e.has("remote", a.Address.String(), a.Address.Addr().String()) {
+		if !e.has("node", a.Node) || !e.has("remote", addressNames(a.Address)...) {
 			continue
 		}
 		sum := amount{histogram: a.Latency}
@@ -183,6 +184,8 @@ func (e *Expectation) apiServers(r *metrics.Report) []part {
 	}
 	return parts
 }
+
+func addressNames(a netip.AddrPort) []string { return []string{a.String(), a.Addr().String()} }
 
 func (e *Expectation) losses(r *metrics.Report) []part {
 	var parts []part

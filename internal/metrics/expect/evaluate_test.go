@@ -135,7 +135,8 @@ func TestValues(t *testing.T) {
 		"dns.queries == 10", `dns.queries{role="server"} == 5`, `dns.queries{role=~".*"} == 15`, "dns.responses == 8", `dns.responses{code="NXDOMAIN"} == 2`,
 		"dns.errors == 2", `dns.errors{code="NOERROR"} == 0`, `dns.errors{code="SERVFAIL",role="server"} == 5`, "dns.timeouts == 2", "dns.error_ratio == 25%",
 		`dns.error_ratio{code="NXDOMAIN"} == 25%`, `dns.queries{name="db.shop",type="A"} == 10`, `dns.queries{remote="kube-system/kube-dns"} == 10`, "dns.p50 == 1152us", "dns.mean == 1ms",
-		"apiserver.attempts == 5", "apiserver.errors == 3", `apiserver.errors{reason="tls"} == 2`, "apiserver.p50 == 1152us", `apiserver.errors{remote="10.96.0.1"} == 3`,
+		`apiserver.attempts{node="n1"} == 5`, `apiserver.errors{node="n1"} == 3`, `apiserver.errors{reason="tls",node="n1"} == 2`, `apiserver.p50{node="n1"} == 1152us`,
+		`apiserver.errors{remote="10.96.0.1",node="n1"} == 3`,
 		"lost == 0", "drops != 5", "drops < 5", "drops <= 4", "drops > 3", "drops >= 4",
 	} {
 		v := Evaluate(mustParse(t, text), r)
@@ -232,7 +233,7 @@ func TestNotMeasured(t *testing.T) {
 		{"target skipped, another pod", skipped, nil, `drops{pod="web-1"} < 9`, held, "4"},
 		{"target skipped, elsewhere", skipped, nil, `drops{namespace="data"} == 0`, held, "0"},
 		{"target skipped, proven", skipped, nil, "drops < 4", failed, "4: 3"},
-		{"target skipped, of nodes", skipped, nil, "apiserver.attempts == 5", held, "5"},
+		{"target skipped, of nodes", skipped, nil, `apiserver.attempts{node="n1"} == 5`, held, "5"},
 		{"target skipped, only one", skipped, nil, `drops{pod="web-7"} == 0`, notMeasured, "pod shop/web-7 was not measured: no such netns"},
 		{"target skipped, on purpose", skipped, nil, `drops{namespace="kube-system"} == 0`, notMeasured, "no target has such labels"},
 
@@ -254,6 +255,23 @@ func TestNotMeasured(t *testing.T) {
 		{"too short for a failure", lasts(3 * time.Second), nil, `connect_failures{namespace="data"} == 0`, notMeasured, "0 at least: what has no answer counts after 3s"},
 		{"refused at once", lasts(3 * time.Second), nil, `refused{namespace="data"} == 0`, held, "0"},
 		{"long enough for a SYN", lasts(4 * time.Second), nil, `connect_failures{namespace="data"} == 0`, held, "0"},
+
+		{"API server, nobody tried", nil, nil, `apiserver.errors{node="n2"} == 0`, notMeasured, "node n2: no attempt to reach the API server is over"},
+		{"API server, one of two nodes", nil, nil, "apiserver.errors < 9", notMeasured, "3 at least: node n2: no attempt to reach the API server is over"},
+		{"API server, proven", nil, nil, "apiserver.errors == 0", failed, "3: 3"},
+		{"API server, no such address", nil, nil, `apiserver.errors{remote="1.2.3.4"} == 0`, notMeasured, "node n1: no attempt to reach such an address of the API server is over"},
+		{"API server, no such address, attempts", nil, nil, `apiserver.attempts{remote="1.2.3.4"} == 0`, notMeasured, "node n1: no attempt"},
+		{"API server, not this error", nil, nil, `apiserver.errors{node="n1",reason="timeout"} == 0`, held, "0"},
+		{"too short for an API server's error", lasts(3 * time.Second), nil, `apiserver.errors{node="n1",reason="timeout"} == 0`, notMeasured, "0 at least: what has no answer counts after 3s"},
+		{"short, of an API server's times", lasts(2 * time.Second), nil, `apiserver.p99{node="n1"} < 1s`, held, "1.28ms"},
+
+		{"lost by a plugin that did not run", nil, without(metrics.PluginDNS), `lost{plugin="dns"} == 0`, notMeasured, "no plugin dns was asked for"},
+		{"lost by a plugin that is none", nil, nil, `lost{plugin="dsn"} == 0`, notMeasured, "no plugin dsn was asked for"},
+		{"lost by plugins that are none", nil, nil, `lost{plugin=~"dsn.*"} == 0`, notMeasured, "no plugin of such a name was asked for"},
+		{"lost by a plugin that does not work there", unsupported, nil, `lost{plugin="dropreason"} == 0`, notMeasured, "0 at least: node n2 does not support dropreason"},
+		{"lost by others", unsupported, nil, `lost{plugin!="dropreason"} == 0`, held, "0"},
+		{"lost by the collector", nil, nil, `lost{plugin="collector"} == 0`, held, "0"},
+		{"lost by a plugin, nothing", nil, nil, `lost{plugin="dns",node="n1"} == 0`, held, "0"},
 
 		{"rows do not tell", by(metrics.ByNamespace), nil, `packets{pod="web-1"} > 0`, notMeasured, "the report is by namespace and does not tell a pod"},
 		{"rows tell", by(metrics.ByNamespace), nil, `packets{namespace="shop"} == 1000`, held, "1000"},

@@ -106,21 +106,24 @@ func (e *Expectation) state(r *metrics.Report) state {
 	for _, n := range e.involved(r) {
 		s.look(e, r, n)
 	}
-	if e.metric.source == fromAPIServers || e.metric.source == fromLost {
-		return s
-	}
-	s.gaps = append(s.gaps, e.unmeasured(r)...)
 	if gap := e.early(r); gap != "" {
 		s.gaps = append(s.gaps, gap)
+	}
+	if e.metric.source == fromRows || e.metric.source == fromDrops || e.metric.source == fromDNS {
+		s.gaps = append(s.gaps, e.unmeasured(r)...)
 	}
 	return s
 }
 
+// collector has losses as plugins have.
+const collector = "collector"
+
 const (
 	// dnsPatience and connectPatience are how long plugins wait for an answer before
 	// they count that there was none.
-	dnsPatience     = 5 * time.Second
-	connectPatience = 3 * time.Second
+	dnsPatience       = 5 * time.Second
+	connectPatience   = 3 * time.Second
+	apiServerPatience = 3 * time.Second
 	// waitSlack is for what has to begin first, and for the last sample.
 	waitSlack = time.Second
 )
@@ -133,6 +136,8 @@ func (m *metric) patience() time.Duration {
 		return dnsPatience
 	case "unanswered", "connect_failures":
 		return connectPatience
+	case "apiserver_errors":
+		return apiServerPatience
 	}
 	return 0
 }
@@ -160,10 +165,10 @@ func (e *Expectation) unmeasured(r *metrics.Report) []string {
 
 func (s *state) look(e *Expectation, r *metrics.Report, n *metrics.Node) {
 	missing := false
-	for _, group := range e.plugins() {
+	for _, group := range e.plugins(r) {
 		used := ""
 		for _, plugin := range group {
-			if r.Measured(plugin, n.Name) {
+			if plugin == collector && n.Samples > 0 || r.Measured(plugin, n.Name) {
 				used = plugin
 				break
 			}
@@ -173,12 +178,16 @@ func (s *state) look(e *Expectation, r *metrics.Report, n *metrics.Node) {
 			s.gaps = append(s.gaps, absence(r, n, group))
 			continue
 		}
-		s.losses(r, n, used)
+		if e.metric.source != fromLost { // there it is the number itself
+			s.losses(r, n, used)
+		}
 	}
 	switch {
 	case missing:
 	case n.Samples == 0:
 		s.gaps = append(s.gaps, silence(n))
+	case e.metric.source == fromAPIServers && !e.attempted(r, n):
+		s.gaps = append(s.gaps, fmt.Sprintf("node %s: no attempt to reach %s is over", n.Name, e.whom()))
 	default:
 		s.measured = true
 		if n.Error != "" {
@@ -187,8 +196,26 @@ func (s *state) look(e *Expectation, r *metrics.Report, n *metrics.Node) {
 	}
 }
 
+// attempted tells whether an attempt from the node to an address that is asked for
+// is over: before that there is no number of errors, not even 0.
+func (e *Expectation) attempted(r *metrics.Report, n *metrics.Node) bool {
+	return slices.ContainsFunc(r.APIServers, func(a metrics.APIServer) bool {
+		return a.Node == n.Name && a.Attempts > 0 && e.has("remote", addressNames(a.Address)...)
+	})
+}
+
+func (e *Expectation) whom() string {
+	if e.asks("remote") {
+		return "such an address of the API server"
+	}
+	return "the API server"
+}
+
 // plugins returns the groups of plugins that count what is asked for.
-func (e *Expectation) plugins() [][]string {
+func (e *Expectation) plugins(r *metrics.Report) [][]string {
+	if e.metric.source == fromLost && e.asks("plugin") {
+		return e.losers(r)
+	}
 	if !e.fromFlows() {
 		return e.metric.plugins
 	}
@@ -199,6 +226,28 @@ func (e *Expectation) plugins() [][]string {
 		return [][]string{{metrics.PluginRetransmit}, {metrics.PluginFlows}}
 	}
 	return [][]string{{metrics.PluginFlows}}
+}
+
+// losers returns the plugins whose losses are asked for by name, each a group of its
+// own: one that did not run has lost nothing because it has counted nothing.
+func (e *Expectation) losers(r *metrics.Report) [][]string {
+	names := append([]string{collector}, r.Plugins...)
+	for i := range e.labels {
+		if m := &e.labels[i]; m.label == "plugin" && m.pattern == nil {
+			names = append(names, m.value)
+		}
+	}
+	slices.Sort(names)
+	var groups [][]string
+	for _, name := range slices.Compact(names) {
+		if e.has("plugin", name) {
+			groups = append(groups, []string{name})
+		}
+	}
+	if len(groups) == 0 {
+		return [][]string{{"of such a name"}}
+	}
+	return groups
 }
 
 // losses notes what a plugin has lost, and what of it does not work.
