@@ -107,28 +107,38 @@ func (e *Expectation) asks(labels ...string) bool {
 	return slices.ContainsFunc(e.labels, func(m matcher) bool { return slices.Contains(labels, m.label) })
 }
 
-// impossible returns advice when a label never has a value: an expectation about
-// a misspelt one would always hold.
-func impossible(label, value string) string {
+// impossible returns advice when a condition is about values that the label never
+// has: with a misspelt one an expectation would always hold, or never.
+func (e *Expectation) impossible(m *matcher) string {
 	var known []string
-	switch label {
-	case "direction":
+	switch {
+	case m.label == "direction":
 		known = []string{wire.DirectionIn, wire.DirectionOut, wire.DirectionForward, ""}
-	case "role":
+	case m.label == "role":
 		known = []string{wire.RoleClient, wire.RoleServer, ""}
-	case "on":
+	case m.label == "on":
 		known = []string{"pod", "node", ""}
-	case "hook":
+	case m.label == "hook":
 		known = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "INGRESS", "EGRESS", ""}
-	case "protocol", "type", "code":
-		return wantUpper(value)
+	case m.label == "reason" && e.metric.source == fromAPIServers:
+		known = []string{"refused", "timeout", "unreachable", "reset", "tls"}
+	case m.pattern != nil:
+		return ""
+	case m.label == "protocol" && strings.HasPrefix(strings.ToUpper(m.value), "ICMP") && m.value != "ICMP":
+		return `write "ICMP", of IPv6 too`
+	case m.label == "protocol" || m.label == "type" || m.label == "code":
+		return wantUpper(m.value)
+	case m.label == "port" && strings.Trim(m.value, "0123456789") != "":
+		return "write its number"
 	default:
 		return ""
 	}
-	if slices.Contains(known, value) {
+	positive := *m
+	positive.negate = false
+	if slices.ContainsFunc(known, func(value string) bool { return positive.matches(value) }) {
 		return ""
 	}
-	return fmt.Sprintf("there are %s", strings.Join(known[:len(known)-1], ", "))
+	return fmt.Sprintf("there are %s", strings.Join(slices.DeleteFunc(known, func(value string) bool { return value == "" }), ", "))
 }
 
 func wantUpper(value string) string {

@@ -192,9 +192,9 @@ func (p *parser) label(e *Expectation) error {
 		}
 	} else {
 		m.value = value
-		if advice := impossible(name, value); advice != "" {
-			return p.errorf(at, advice, "no %s is ever %q", name, value)
-		}
+	}
+	if advice := e.impossible(&m); advice != "" {
+		return p.errorf(at, advice, "no %s is ever %q", name, value)
 	}
 	e.labels = append(e.labels, m)
 	return nil

@@ -34,6 +34,9 @@ func TestParse(t *testing.T) {
 		{"apiserver.errors == 0", "apiserver_errors", false, 0, "==", 0},
 		{"apiserver.p99 < 1s", "apiserver_p99", false, 0, "<", 1e6},
 		{"lost == 0", "lost", false, 0, "==", 0},
+		{`drops{hook=~"", direction=~".*gress"} == 0`, "drops", false, 2, "==", 0},
+		{`drops{hook!~".+", protocol=~"tcp|TCP", port="", on!~"node"} == 0`, "drops", false, 4, "==", 0},
+		{`apiserver.errors{reason!="tls"} == 0`, "apiserver_errors", false, 1, "==", 0},
 	} {
 		e, err := Parse(test.text)
 		if err != nil {
@@ -80,6 +83,12 @@ func TestParseErrors(t *testing.T) {
 		{`drops{reason="x" hook="INPUT"} == 0`, "                 ^", `expected "," or "}"`, ""},
 		{`drops{reason=~"("} == 0`, "              ^", "bad regular expression: missing closing ): `^(?:()$`", ""},
 		{`drops{direction="in"} == 0`, "                ^", `no direction is ever "in"`, "there are ingress, egress, forward"},
+		{`drops{direction=~"in|out"} == 0`, "                 ^", `no direction is ever "in|out"`, "there are ingress, egress, forward"},
+		{`drops{on!~"n[0-9]"} == 0`, "          ^", `no on is ever "n[0-9]"`, "there are pod, node"},
+		{`packets{protocol="tcp"} == 0`, "                 ^", `no protocol is ever "tcp"`, `write "TCP"`},
+		{`drops{protocol="ICMPv6"} == 0`, "               ^", `no protocol is ever "ICMPv6"`, `write "ICMP", of IPv6 too`},
+		{`packets{port="http"} == 0`, "             ^", `no port is ever "http"`, "write its number"},
+		{`apiserver.errors{reason="refusd"} == 0`, "                        ^", `no reason is ever "refusd"`, "there are refused, timeout, unreachable, reset, tls"},
 		{`drops{hook="input"} == 0`, "           ^", `no hook is ever "input"`, "there are PREROUTING"},
 		{`dns.errors{code="nxdomain"} == 0`, "                ^", `no code is ever "nxdomain"`, `write "NXDOMAIN"`},
 		{"dröps == 0", "^", `there is no metric "dr"`, ""},
