@@ -130,6 +130,13 @@ static __always_inline bool is_multicast(struct drop_key *key)
 	return key->family == FAMILY_V4 && (key->destination[12] & 0xf0) == 0xe0;
 }
 
+// is_pong tells an answer to a ping. What waits for it with a raw socket, as ping of
+// root does, has its own copy, and then the kernel frees what no ping socket wants.
+static __always_inline bool is_pong(struct drop_key *key)
+{
+	return key->reason == config.no_socket && (key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6);
+}
+
 static __always_inline void handle(__u64 *ctx)
 {
 	struct drop_key key = {};
@@ -153,7 +160,7 @@ static __always_inline void handle(__u64 *ctx)
 	// Multicast that nobody here listens to, as every host gets it.
 	if (key.reason == config.not_specified && is_multicast(&key))
 		return;
-	if (!attribute(&p, &key))
+	if (is_pong(&key) || !attribute(&p, &key))
 		return;
 	key.location = ctx[1];
 	if (key.reason == config.netfilter)

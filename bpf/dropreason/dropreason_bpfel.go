@@ -39,6 +39,8 @@ type DropreasonDropConfig struct {
 	QueuePurge   uint32
 	NotSpecified uint32
 	OtherHost    uint32
+	NoSocket     uint32
+	_            [4]byte
 }
 
 type DropreasonDropCount struct {

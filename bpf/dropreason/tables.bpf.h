@@ -34,6 +34,7 @@ struct drop_config {
 	__u32 queue_purge; // purges tell on kernels that have no such reason
 	__u32 not_specified; // or unspecified
 	__u32 other_host; // for somebody else: a bridge floods what it knows no port of
+	__u32 no_socket;
 };
 
 volatile const struct drop_config config = {};

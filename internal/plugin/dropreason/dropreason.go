@@ -148,6 +148,7 @@ func (p *Plugin) spec() (*ebpf.CollectionSpec, error) {
 		NotDropped: p.reasons.notDropped, Consumed: p.reasons.consumed,
 		Netfilter: p.reasons.netfilter, Unspecified: p.reasons.unspecified,
 		QueuePurge: p.reasons.queuePurge, NotSpecified: p.reasons.notSpecified, OtherHost: p.reasons.otherHost,
+		NoSocket: p.reasons.noSocket,
 	}
 	for i, function := range []string{"nf_hook_slow", "nf_hook_slow_list"} {
 		config.Hooks[i].Begin, config.Hooks[i].End = p.names.symbols.codeOf(function)

@@ -42,6 +42,8 @@ type reasons struct {
 	// otherHost is none of the target's: a bridge floods what it does not know the
 	// port of.
 	otherHost uint32
+	// noSocket is none where it is an answer to a ping. See the program.
+	noSocket uint32
 	// tellsMisses is whether the kernel counts what the program was not run for.
 	tellsMisses bool
 	// modules is whether the enums of modules were looked for.
@@ -56,7 +58,7 @@ func readReasons(most uint32) (*reasons, error) {
 		return nil, hint.Wrap(fmt.Errorf("read the kernel's type information: %w", err),
 			"counting drops needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF, see `ls /sys/kernel/btf/vmlinux`)")
 	}
-	r := &reasons{names: map[uint32]string{}, notDropped: noReason, consumed: noReason, netfilter: noReason, queuePurge: noReason, otherHost: noReason}
+	r := &reasons{names: map[uint32]string{}, notDropped: noReason, consumed: noReason, netfilter: noReason, queuePurge: noReason, otherHost: noReason, noSocket: noReason}
 	if r.arguments, err = tracepointArguments(spec); err != nil {
 		return nil, err
 	}
@@ -107,6 +109,8 @@ func (r *reasons) addCore(enum *btf.Enum) {
 			r.netfilter = number
 		case reasonPrefix + "OTHERHOST":
 			r.otherHost = number
+		case reasonPrefix + "NO_SOCKET":
+			r.noSocket = number
 		case reasonPrefix + "QUEUE_PURGE":
 			r.queuePurge = number
 		case reasonPrefix + notSpecified:
