@@ -40,11 +40,12 @@ type Addresses struct {
 	synced  chan struct{} // closed when none waits
 	changed chan struct{} // closed at the next change
 	refusal error         // the first
+	warned  map[string]bool
 }
 
 // WatchAddresses finds the addresses of at most 32 objects and keeps them up to
 // date until ctx ends. It fails if an object does not exist or must not be read.
-// warn is told later what goes wrong while watching, perhaps by several
+// warn is told later what goes wrong while watching, once each, perhaps by several
 // goroutines.
 func WatchAddresses(ctx context.Context, client kubernetes.Interface, objects []Object, warn func(error)) (*Addresses, error) {
 	for _, o := range objects {
@@ -52,7 +53,7 @@ func WatchAddresses(ctx context.Context, client kubernetes.Interface, objects []
 			return nil, err
 		}
 	}
-	a := &Addresses{synced: make(chan struct{}), changed: make(chan struct{})}
+	a := &Addresses{synced: make(chan struct{}), changed: make(chan struct{}), warned: map[string]bool{}}
 	for bit, o := range objects {
 		for _, r := range o.readings() {
 			a.parts = append(a.parts, &addressPart{owner: a, reading: r, bit: 1 << bit, found: map[string]addressItem{}})
@@ -201,8 +202,13 @@ func (p *addressPart) trouble(err error, warn func(error)) {
 	if early {
 		p.early = err
 	}
+	// Each attempt fails alike: who may not watch lists every few seconds.
+	tell := !p.owner.warned[err.Error()] && (!early || !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err))
+	if tell {
+		p.owner.warned[err.Error()] = true
+	}
 	p.owner.mu.Unlock()
-	if !early || !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+	if tell {
 		warn(err)
 	}
 }

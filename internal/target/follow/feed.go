@@ -166,7 +166,11 @@ func (f *feed) judge(ctx context.Context, verb string, err error) {
 		f.failures = 0
 	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
 		f.denied = verb
-		f.warn(target.Asking(err, verb, f.resource, f.namespace))
+		refusal := target.Asking(err, verb, f.resource, f.namespace)
+		if verb == "watch" {
+			refusal = fmt.Errorf("%w; what changes there is noticed up to %s late", refusal, relistEvery)
+		}
+		f.warn(refusal)
 		if verb == "list" {
 			f.refused()
 		}

@@ -22,7 +22,7 @@ func TestWatchForbidden(t *testing.T) {
 		c := newCluster(t, newNamespace("shop"), web1)
 		allow := c.forbid("watch", "pods", "shop")
 		told := c.follow(target.Request{Namespace: "shop", Selector: "app=web"})
-		const want = `! watch pods in namespace shop: pods is forbidden: user jane cannot watch it`
+		const want = `! watch pods in namespace shop: pods is forbidden: user jane cannot watch it; what changes there is noticed up to 5s late`
 		if got := told.text(); got != want {
 			t.Errorf("told %q, want %q", got, want)
 		}
