@@ -40,6 +40,7 @@ func parse(source string) (tree expr, err error) {
 	if p.peek().kind == tokenEnd {
 		return nil, nil
 	}
+	p.refuseOption()
 	tree = p.expression(qualifier{undefined: true}).tree
 	if t := p.peek(); t.kind != tokenEnd {
 		p.leftOver(t)
@@ -52,6 +53,12 @@ func (p *parser) leftOver(t token) {
 	const want = `"and", "or" or the end`
 	before := p.tokens[p.at-1]
 	switch {
+	case t.kind == tokenSign && (t.text == "|" || t.text == "&"):
+		t.place.fail(fmt.Sprintf("write %q: %s is for numbers", map[string]string{"|": "or", "&": "and"}[t.text], t.text), "unexpected %q, want %s", t.text, want)
+	case before.kind == tokenIPv4 || before.kind == tokenIPv6:
+		if port, ok := p.portAfter(); ok {
+			t.place.fail(fmt.Sprintf(`write "and port %s" for it`, port), "unexpected %q, want %s", t.text, want)
+		}
 	case before.kind == tokenNumber && (t.text == "/" || t.text == "mask"):
 		t.place.fail(fmt.Sprintf("write the network with dots: %s.0.0.0", before.text), "unexpected %q, want %s", t.place.text(), want)
 	case t.kind == tokenWord, t.kind == tokenNumber, t.kind == tokenIPv4, t.kind == tokenIPv6, t.kind == tokenMAC, isObjectWord(t),
@@ -107,6 +114,8 @@ func (p *parser) unexpected(t token, want string) {
 	switch {
 	case t.kind == tokenEnd:
 		t.place.fail("", "ends too early, want %s", want)
+	case t.kind == tokenUnknown && t.text == ",":
+		t.place.fail(`write "or" between the parts of a list`, "unknown character %q", firstRune(t))
 	case t.kind == tokenUnknown:
 		t.place.fail("", "unknown character %q", firstRune(t))
 	case t.kind == tokenBadMAC:
@@ -197,6 +206,11 @@ func (p *parser) operand(before qualifier) operand {
 		return p.term()
 	case p.isObject():
 		return p.object("")
+	case before.undefined && p.slip(t) != "":
+		t.place.fail(p.slip(t), "unexpected %q, want a condition", t.place.text())
+	case before.object && isObjectWord(t) && !t.escaped: // the name of it is missing
+		p.next()
+		p.qualified(t.place, qualifier{undefined: true}, id{kind: idName, text: t.text})
 	case t.kind == tokenName && before.undefined && !t.escaped && !isObjectWord(t) && didYouMean(t.text, usefulWords()) != "":
 		p.unexpected(t, "a condition")
 	}

@@ -45,6 +45,12 @@ func (p *parser) simpleID(q qualifier) expr {
 	if !q.undefined {
 		want = wantAfter(q)
 	}
+	if t.text == "[" && t.kind == tokenSign && (q.kind == "" || q.kind == "host" || q.kind == "net") {
+		t.place.fail("write IPv6 addresses without brackets", "unexpected %q, want %s", t.text, want)
+	}
+	if q.direction != "" && p.isWord("src", "dst") {
+		t.place.fail(`write "src or dst", or "src and dst"`, "unexpected %q, want %s", t.text, want)
+	}
 	if t.kind == tokenWord && !q.undefined {
 		t.place.fail(fmt.Sprintf(`write \%s if it is a name`, t.place.text()), "unexpected %q, want %s", t.place.text(), want)
 	}
@@ -140,7 +146,11 @@ func (p *parser) qualified(at place, q qualifier, i id) expr {
 	}
 	text := at.text()
 	if _, ok := objectWords[text]; ok {
-		at.fail("write its name after it", "%q has no name after it", text)
+		advice := "write its name after it"
+		if p.isSign("/") {
+			advice = fmt.Sprintf("write %s %s", text, p.nameAfter(token{place: at}))
+		}
+		at.fail(advice, "%q has no name after it", text)
 	}
 	example := "host " + text
 	switch {
@@ -150,6 +160,9 @@ func (p *parser) qualified(at place, q qualifier, i id) expr {
 		example = "ether host " + text
 	case i.prefix != nil || i.mask != "":
 		example = "net " + text
+	}
+	if port, ok := p.portAfter(); ok && (i.kind == idIPv4 || i.kind == idIPv6) {
+		example += " and port " + port
 	}
 	at.fail("say what it is, as in "+example, "%q has no qualifier before it", text)
 	return nil

@@ -1,6 +1,9 @@
 package pcapfilter
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // The binding strength of operators; all associate to the left. In libpcap's
 // grammar % and ^ have none: what follows them always goes into their right
@@ -60,6 +63,9 @@ func (p *parser) mathUnit() arithmetic {
 		x := p.math(0)
 		p.closing(t.place, ")")
 		return x
+	}
+	if t.kind == tokenName && !t.escaped {
+		t.place.fail(didYouMean(t.text, maps.Keys(constants)), "unexpected %q, want a number, len or a header access like ip[0]", t.place.text())
 	}
 	p.unexpected(t, "a number, len or a header access like ip[0]")
 	return nil

@@ -26,7 +26,11 @@ func lookupPort(name string) (port, protocol uint32, ok bool) {
 func (m *match) portName(name, word string, protocol uint32) (port, real uint32) {
 	port, real, ok := lookupPort(name)
 	if !ok {
-		m.fail(didYouMean(name, portNames()), "unknown port %q", name)
+		advice := didYouMean(name, portNames())
+		if first, second, isRange := strings.Cut(name, "-"); isRange && m.qualifier.kind == "port" && isPort(first) && isPort(second) {
+			advice = "write portrange " + name
+		}
+		m.fail(advice, "unknown port %q", name)
 	}
 	own := map[uint32]string{protocolTCP: "tcp", protocolUDP: "udp"}[real]
 	switch {
@@ -36,6 +40,11 @@ func (m *match) portName(name, word string, protocol uint32) (port, real uint32)
 		m.fail("write port "+strconv.Itoa(int(port))+" if it is meant with "+word, "port %q is of %s, not %s", name, own, word)
 	}
 	return port, protocol
+}
+
+func isPort(name string) bool {
+	_, _, ok := lookupPort(name)
+	return ok
 }
 
 func portNames() iter.Seq[string] {
