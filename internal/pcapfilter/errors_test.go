@@ -100,6 +100,7 @@ func TestErrors(t *testing.T) {
 		{"tcp.port == 80", "unexpected \"tcp.port\", want a condition (column 1)", "write tcp port PORT: tcp.port is of Wireshark's display filters"},
 		{"udp and ip.src == 10.0.0.1", "unexpected \"ip.src\", want a condition (column 9)", "write src host ADDRESS: ip.src is of Wireshark's display filters"},
 		{"tcp and (ip.addr eq 10.0.0.1)", "unexpected \"ip.addr\", want a condition (column 10)", "write host ADDRESS: ip.addr is of Wireshark's display filters"},
+		{"dns or icmp", "unexpected \"dns\", want a condition (column 1)", "write port 53, or the port that it has: a filter does not look into it"},
 		{"service web", "unexpected \"service\", want a condition (column 1)", "write svc web"},
 		{"tcp and namespace/shop", "unexpected \"namespace\", want a condition (column 9)", "write ns shop"},
 		{"tcp or service", "unexpected \"service\", want a condition (column 8)", "write svc NAME"},

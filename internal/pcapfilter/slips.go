@@ -32,6 +32,9 @@ var otherObjects = map[string]bool{
 	"rs": true, "replicaset": true, "job": true, "cronjob": true, "ep": true, "endpoints": true, "ingress": true, "ing": true,
 }
 
+// applications are protocols that a filter knows by their ports only.
+var applications = map[string]string{"dns": "port 53", "http": "tcp port 80", "https": "tcp port 443", "tls": "tcp port 443", "ssl": "tcp port 443"}
+
 // slip is a hint about t, which is what another language has, or "".
 func (p *parser) slip(t token) string {
 	if t.kind != tokenName || t.escaped {
@@ -42,6 +45,9 @@ func (p *parser) slip(t token) string {
 	}
 	if word, ok := longObjectWords[t.text]; ok {
 		return fmt.Sprintf("write %s %s", word, p.nameAfter(t))
+	}
+	if ports, ok := applications[strings.ToLower(t.text)]; ok {
+		return fmt.Sprintf("write %s, or the port that it has: a filter does not look into it", ports)
 	}
 	if otherObjects[t.text] {
 		return "a filter can name pod, ns, svc and node"
