@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 )
@@ -25,8 +26,33 @@ func (o object) notFound(ctx context.Context, client kubernetes.Interface) error
 		}
 		where = fmt.Sprintf(" in namespace %q", o.namespace)
 	}
-	return advise(fmt.Errorf("%s %q not found%s", o.kind.name, o.name, where),
-		didYouMean(near(o.name, namesOf(ctx, client, o.kind.resource, o.namespace))))
+	advice := didYouMean(near(o.name, namesOf(ctx, client, o.kind.resource, o.namespace)))
+	if advice == "" && o.kind.namespaced() {
+		advice = o.elsewhere(ctx, client)
+	}
+	return advise(fmt.Errorf("%s %q not found%s", o.kind.name, o.name, where), advice)
+}
+
+// elsewhere is a hint if other namespaces, as far as the user may look, have an
+// object of the name.
+func (o object) elsewhere(ctx context.Context, client kubernetes.Interface) string {
+	list, err := listPage(ctx, client, o.kind.resource, metav1.NamespaceAll, fields.OneTermEqualSelector(metav1.ObjectNameField, o.name))
+	if err != nil {
+		return ""
+	}
+	var namespaces []string
+	_ = meta.EachListItem(list, func(obj runtime.Object) error { // the function never fails
+		if m, err := meta.Accessor(obj); err == nil && m.GetName() == o.name {
+			namespaces = append(namespaces, m.GetNamespace())
+		}
+		return nil
+	})
+	if len(namespaces) == 0 {
+		return ""
+	}
+	slices.Sort(namespaces)
+	const most = 3
+	return "there is one in namespace " + strings.Join(namespaces[:min(most, len(namespaces))], ", and in ")
 }
 
 // missingNamespace returns an error if a namespace is known not to exist. It is
@@ -43,7 +69,7 @@ func missingNamespace(ctx context.Context, client kubernetes.Interface, name str
 // namesOf returns the names of one page of objects, or nothing if they may not be
 // listed: they serve a suggestion.
 func namesOf(ctx context.Context, client kubernetes.Interface, resource, namespace string) []string {
-	list, err := listPage(ctx, client, resource, namespace)
+	list, err := listPage(ctx, client, resource, namespace, fields.Everything())
 	if err != nil {
 		return nil
 	}
@@ -57,8 +83,8 @@ func namesOf(ctx context.Context, client kubernetes.Interface, resource, namespa
 	return names
 }
 
-func listPage(ctx context.Context, client kubernetes.Interface, resource, namespace string) (runtime.Object, error) {
-	opts := metav1.ListOptions{Limit: pageSize}
+func listPage(ctx context.Context, client kubernetes.Interface, resource, namespace string, wanted fields.Selector) (runtime.Object, error) {
+	opts := metav1.ListOptions{Limit: pageSize, FieldSelector: wanted.String()}
 	switch resource {
 	case "pods":
 		return client.CoreV1().Pods(namespace).List(ctx, opts)

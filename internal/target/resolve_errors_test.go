@@ -28,6 +28,11 @@ func TestResolveErrors(t *testing.T) {
 			request: Request{Args: []string{"pod/log"}},
 			want:    `pod "log" not found in namespace "shop"`, hint: "did you mean log-a or log-b?",
 		},
+		"in another namespace": {
+			request: Request{Args: []string{"pod/till-1"}},
+			want:    `pod "till-1" not found in namespace "shop"`, hint: "there is one in namespace pay",
+			calls: []string{"get namespaces shop", "get shop/pods till-1", "list pods  metadata.name=till-1", "list shop/pods"},
+		},
 		"like nothing there is": {
 			request: Request{Args: []string{"deploy/payments"}},
 			want:    `deployment "payments" not found in namespace "shop"`, hint: "",

@@ -45,6 +45,20 @@ func TestFilterIsExplained(t *testing.T) {
 	}
 }
 
+// What is wrong with no flag but with several together names the flags, and shows all
+// that they say.
+func TestFlagsThatContradictEachOther(t *testing.T) {
+	for _, test := range []struct{ args, text string }{
+		{"pod/x --source-ips 10.0.0.1 --destination-ips fd00::/64", "what the flags say together: no packet can pass this filter on Ethernet: src host 10.0.0.1 and dst net fd00::/64"},
+		{"pod/x --filter mpls --filter arp", `what the flags say together: "arp" cannot be matched after mpls: mpls and arp`},
+	} {
+		_, err := options(t, strings.Fields(test.args)...).complete()
+		if err == nil || err.Error() != test.text || exit.Code(err) != exit.Usage || !strings.Contains(hint.Of(err), "--destination-ips") {
+			t.Errorf("%s: %v (code %d), hint %q, want %s", test.args, err, exit.Code(err), hint.Of(err), test.text)
+		}
+	}
+}
+
 func TestWrongFilters(t *testing.T) {
 	for _, test := range []struct {
 		args                []string

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
 	"github.com/kubectl-retina/kubectl-retina/internal/pcapfilter"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
@@ -50,13 +51,18 @@ type packetFilter struct {
 // compile returns nil if every packet is captured. Where an expression is wrong
 // it is shown on errOut with a mark below the place.
 func (f *filterFlags) compile(errOut io.Writer, hosts lookup) (*packetFilter, error) {
-	filter, err := f.filter(errOut)
+	parts, err := f.filters(errOut)
+	filter := pcapfilter.And(parts...)
 	if err != nil || filter.Empty() {
 		return nil, err
 	}
 	p := &packetFilter{text: filter.String(), objects: filter.Objects()}
 	options := pcapfilter.Options{Resolver: hosts, LiveObjects: true}
 	if p.ethernet, err = filter.Compile(pcapfilter.Ethernet, options); err != nil {
+		if wrong, ok := errors.AsType[*pcapfilter.Error](err); ok && len(parts) > 1 && eachCompiles(parts, options) {
+			return nil, hint.Wrap(exit.Usagef("what the flags say together: %s: %s", wrong.Msg, oneline.Text(p.text)),
+				"a packet must pass --filter, --include-filter, --exclude-filter, --source-ips and --destination-ips, as many of them as are given")
+		}
 		return nil, wrongFilter(showFilter(errOut, err))
 	}
 	raw, rawErr := filter.Compile(pcapfilter.Raw, options)
@@ -75,6 +81,16 @@ func (f *filterFlags) compile(errOut io.Writer, hosts lookup) (*packetFilter, er
 	return p, nil
 }
 
+// eachCompiles reports whether nothing is wrong with the parts themselves.
+func eachCompiles(parts []*pcapfilter.Filter, options pcapfilter.Options) bool {
+	for _, part := range parts {
+		if _, err := part.Compile(pcapfilter.Ethernet, options); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // wrongFilter names the flag instead of calling it a filter.
 func wrongFilter(err error) error {
 	return hint.Wrap(exit.Usagef("--filter: %s", strings.TrimPrefix(err.Error(), "filter: ")), hint.Of(err))
@@ -88,9 +104,9 @@ func instructions(program pcapfilter.Program) []wire.FilterInstruction {
 	return all
 }
 
-// filter joins what the flags say. Expressions come last: words like vlan change
+// filters are what each of the flags says. Expressions come last: words like vlan change
 // what the part after them is about.
-func (f *filterFlags) filter(errOut io.Writer) (*pcapfilter.Filter, error) {
+func (f *filterFlags) filters(errOut io.Writer) ([]*pcapfilter.Filter, error) {
 	var all []*pcapfilter.Filter
 	for _, list := range []struct {
 		flag   string
@@ -126,7 +142,7 @@ func (f *filterFlags) filter(errOut io.Writer) (*pcapfilter.Filter, error) {
 		}
 		all = append(all, one)
 	}
-	return pcapfilter.And(all...), nil
+	return all, nil
 }
 
 // maxIfname is how long the name of an interface can be.

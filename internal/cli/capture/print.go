@@ -37,6 +37,7 @@ func liveFormats() []string {
 // checkViews checks --print and --wireshark, and what goes with them.
 func (o *createOptions) checkViews() error {
 	flag := "--print"
+	word := slices.IndexFunc(o.request.Args, func(arg string) bool { return slices.Contains(liveFormats(), arg) })
 	switch {
 	case o.print == "" && !o.wireshark:
 		return nil
@@ -44,8 +45,8 @@ func (o *createOptions) checkViews() error {
 		flag = "--wireshark"
 	case !slices.Contains(liveFormats(), o.print):
 		return fmt.Errorf("--print %q is not one of %s", o.print, strings.Join(liveFormats(), ", "))
-	case len(o.request.Args) > 0 && slices.Contains(liveFormats(), o.request.Args[0]):
-		return hint.Wrap(fmt.Errorf("--print and %s are two words, so that the second one is a target", o.request.Args[0]), "write --print="+o.request.Args[0])
+	case word >= 0:
+		return hint.Wrap(fmt.Errorf("--print and %s are two words, so that the second one is a target", o.request.Args[word]), "write --print="+o.request.Args[word])
 	case o.write == capture.Stdout:
 		return hint.Wrap(errors.New("--print and --write - both want standard output"), "write to a file, or print the stream elsewhere: --write - | tee FILE | kubectl retina capture read -")
 	case o.output == "yaml" || o.output == "json" && o.print == string(packetprint.Full):

@@ -23,6 +23,7 @@ func TestWrongViews(t *testing.T) {
 	for _, test := range []struct{ args, text, advice string }{
 		{"pod/x --print=wide", `--print "wide" is not one of line, full, json`, ""},
 		{"--print full pod/x", "--print and full are two words", "write --print=full"},
+		{"pod/x --print full", "--print and full are two words", "write --print=full"},
 		{"pod/x --print --write -", "both want standard output", "tee"},
 		{"pod/x --print -o yaml", "--print=line and -o yaml both want standard output", "--print=json"},
 		{"pod/x --print=full -o json", "--print=full and -o json both", "--print=json"},
