@@ -178,5 +178,8 @@ func (o *observer) refreshing() {
 func (o *observer) refresh() {
 	for _, n := range o.allNodes() {
 		n.refresh()
+		if o.live { // else the report would not tell of the time without it
+			n.retry()
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // followed is an observer that has begun with one pod each on these nodes, and starts
@@ -94,5 +96,56 @@ func TestNodesOfTheBeginningAreAgreedTo(t *testing.T) {
 		if got := len(skippedTargets(t, o)); got != 3-test.want {
 			t.Errorf("--max-nodes %d: %d targets are skipped", test.limit, got)
 		}
+	}
+}
+
+// A target that could not be attached to is tried again after a while, and counts as
+// not measured until that succeeds.
+func TestFailedTargetIsTriedAgain(t *testing.T) {
+	o, told := followed(t, 0, "n1")
+	now := time.Unix(1_700_000_000, 0)
+	o.now, o.live = func() time.Time { return now }, true
+	n := o.node("n1")
+	id := n.wanted["first-n1"].id
+	n.told = map[uint32]bool{id: true}
+	fail := func() {
+		t.Helper()
+		n.failed([]wire.TargetError{{Target: id, Cause: "pod a/first-n1: note address 10.0.0.1: no room"}})
+		if got, want := skippedTargets(t, o), []string{"pod a/first-n1: note address 10.0.0.1: no room"}; !slices.Equal(got, want) {
+			t.Errorf("skipped are %q, want %q", got, want)
+		}
+	}
+	rows := func(want int) {
+		t.Helper()
+		if got := len(o.fold.Report(metrics.ByPod).Rows); got != want {
+			t.Errorf("%d rows, want %d", got, want)
+		}
+	}
+	fail()
+	now = now.Add(attachInterval - time.Second)
+	if o.refresh(); !n.told[id] {
+		t.Error("tried again too soon")
+	}
+	now = now.Add(time.Second)
+	if o.refresh(); n.told[id] {
+		t.Error("not tried again")
+	}
+	rows(0)
+	n.told[id] = true
+	fail()
+	if o.refresh(); !n.told[id] {
+		t.Error("tried again at once")
+	}
+	n.attached([]wire.Interface{{ID: 3, Target: id, Name: "eth0"}, {ID: 4, Target: 99}})
+	rows(1)
+	if got := skippedTargets(t, o); len(got) > 0 {
+		t.Errorf("skipped, though measured: %q", got)
+	}
+	now = now.Add(time.Hour)
+	if o.refresh(); !n.told[id] {
+		t.Error("tried again, though measured")
+	}
+	if text := told.String(); strings.Count(text, "is not measured") != 1 {
+		t.Errorf("told:\n%s", text)
 	}
 }

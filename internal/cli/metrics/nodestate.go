@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/session"
@@ -40,7 +41,8 @@ type nodeState struct {
 type wanted struct {
 	id     uint32
 	pod    *target.Pod
-	failed bool // the collector could not attach to it: nothing is known of it
+	failed bool      // the collector could not attach to it: nothing is known of it
+	tried  time.Time // when it failed last
 }
 
 // name is for messages.
@@ -50,6 +52,10 @@ func (w *wanted) name(node string) string {
 	}
 	return "pod " + w.pod.String()
 }
+
+// attachInterval is how long a target that could not be attached to waits until it is
+// tried again.
+const attachInterval = 30 * time.Second
 
 // maxGone is how many targets that have ended are remembered.
 const maxGone = 256
@@ -152,7 +158,7 @@ func (n *nodeState) failed(targets []wire.TargetError) {
 		if w == nil || n.gone[f.Target] != nil {
 			continue // it has ended meanwhile
 		}
-		w.failed = true
+		w.failed, w.tried = true, n.observer.now()
 		n.observer.fold.RemoveTarget(n.name, w.id)
 		name := w.name(n.name)
 		cause := strings.TrimPrefix(f.Cause, name+": ")
@@ -169,6 +175,38 @@ func (n *nodeState) again(w *wanted) {
 		w.failed = false
 		n.observer.unskip(w.name(n.name))
 		n.introduce(w)
+	}
+}
+
+// attached takes in that the collector has attached to interfaces: their targets are
+// measured, also those that failed before.
+func (n *nodeState) attached(interfaces []wire.Interface) {
+	n.mu.Lock()
+	for _, i := range interfaces {
+		if w := n.target(i.Target); w != nil && n.gone[i.Target] == nil {
+			n.again(w)
+		}
+	}
+	n.mu.Unlock()
+	n.observer.fold.SetInterfaces(n.name, interfaces)
+}
+
+// retry lets sync tell the collector once more of targets that failed a while ago: a
+// namespace may be there by now, or room for one more. Until it has attached to them
+// they stay among those that are not measured.
+func (n *nodeState) retry() {
+	n.mu.Lock()
+	due := false
+	for _, w := range n.wanted {
+		if w.failed && n.observer.now().Sub(w.tried) >= attachInterval {
+			w.tried = n.observer.now()
+			delete(n.told, w.id)
+			due = true
+		}
+	}
+	n.mu.Unlock()
+	if due {
+		n.sync()
 	}
 }
 

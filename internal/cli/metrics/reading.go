@@ -47,7 +47,7 @@ func (n *nodeState) read(s *session.Session) error {
 		case wire.KindAttached:
 			var attached wire.Attached
 			if err = json.Unmarshal(payload, &attached); err == nil {
-				o.fold.SetInterfaces(n.name, attached.Interfaces)
+				n.attached(attached.Interfaces)
 				n.failed(attached.Failed)
 				n.sync() // there may be more than fit into one frame
 			}
