@@ -151,7 +151,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"-kernel", "windows"}, {"more"}, {"-update", "x", "-suite", "dns"}, {"-update", "x", "-run", "TestA"}} {
+	for _, args := range [][]string{{"-kernel", "windows"}, {"more"}, {"-update", "x", "-suite", "dns"}, {"-update", "x", "-suite", "none"}, {"-update", "x", "-run", "TestA"}} {
 		if _, err := parse(args, new(bytes.Buffer)); err == nil {
 			t.Errorf("%q is no error", args)
 		}

@@ -110,8 +110,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		o.kernels = append(o.kernels, releases()[i])
 	}
-	if o.update != "" && (o.suite != "" && o.suite != noSuite || o.run != "") {
-		return o, errors.New("-update needs all tests, or none")
+	if o.update != "" && (o.suite != "" || o.run != "") {
+		return o, errors.New("-update needs all tests: the table says how many have passed")
 	}
 	return o, nil
 }
