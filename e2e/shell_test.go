@@ -135,10 +135,15 @@ func TestShellRefused(t *testing.T) {
 			t.Errorf("%s: told after %s", flag, r.took)
 		}
 	}
-	// A command that the image has not.
-	r := retina(t, shellArgs("n1", "-n", s.namespace, "--", "absent-command")...)
-	if r.code == 0 || !strings.Contains(r.stderr, "absent-command") {
-		t.Errorf("absent command: %s", r)
+	// A command that the image has not, with a shell's exit code for that; and an
+	// image that has no shell.
+	for _, name := range []string{"n1", "web-n1"} {
+		if r := retina(t, shellArgs(name, "-n", s.namespace, "--", "absent-command")...); r.code != 127 || !strings.Contains(r.stderr, "absent-command") {
+			t.Errorf("absent command: %s", r)
+		}
+	}
+	if r := retina(t, append(shellArgs("web-n1", "-n", s.namespace), "--image", trafficImage)...); r.code != 127 || !strings.Contains(r.stderr, "the image has no shell: name one of its programs behind --") {
+		t.Errorf("an image without a shell: %s", r)
 	}
 	wantNothingLeft(t)
 }

@@ -41,7 +41,7 @@ func main() {
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "retina-collector:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(collector.ExitCode(err))
 	}
 }
 

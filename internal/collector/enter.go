@@ -105,17 +105,40 @@ func Inside(command []string) error {
 // become replaces this process by the command, with a shell's capabilities.
 func become(command []string) error {
 	runtime.LockOSThread()
-	if len(command) == 0 {
+	none := len(command) == 0
+	if none {
 		command = []string{someShell()}
 	}
 	path, err := exec.LookPath(command[0])
+	if err != nil && none {
+		err = fmt.Errorf("the image has no shell: name one of its programs behind -- (%w)", err)
+	}
 	if err != nil {
-		return err
+		return &commandError{err}
 	}
 	if err := limit(); err != nil {
 		return err
 	}
-	return fmt.Errorf("%s: %w", path, unix.Exec(path, command, os.Environ()))
+	return &commandError{fmt.Errorf("%s: %w", path, unix.Exec(path, command, os.Environ()))}
+}
+
+// A commandError is of the command that a shell was to execute.
+type commandError struct{ err error }
+
+func (e *commandError) Error() string { return e.err.Error() }
+func (e *commandError) Unwrap() error { return e.err }
+
+// ExitCode is the exit code of a process that ends with this error: as a shell's
+// 127 for a command that is not there, and 126 for one that cannot be executed.
+func ExitCode(err error) int {
+	var command *commandError
+	switch {
+	case !errors.As(err, &command):
+		return 1
+	case errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist):
+		return 127
+	}
+	return 126
 }
 
 // someShell is the best shell of the image.
