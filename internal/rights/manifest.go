@@ -48,8 +48,8 @@ type Options struct {
 	Targets string
 	// Everything adds what is not needed, but lets commands do and tell more.
 	Everything bool
-	// Subject, if set, gets the roles.
-	Subject *Subject
+	// Subjects get the roles; without any there are no bindings.
+	Subjects []Subject
 	// Command is what printed them, for the first line.
 	Command string
 }
@@ -82,13 +82,13 @@ func (o Options) roles() []role {
 func Manifest(o Options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# What a user of kubectl retina needs. Printed by: %s\n", o.Command)
-	if o.Subject == nil {
+	if len(o.Subjects) == 0 {
 		b.WriteString("# No binding is printed: --bind-to user/NAME adds those of a user.\n")
 	}
 	for _, r := range o.roles() {
 		r.write(&b)
-		if o.Subject != nil {
-			r.bind(&b, *o.Subject)
+		if len(o.Subjects) > 0 {
+			r.bind(&b, o.Subjects)
 		}
 	}
 	return b.String()
@@ -153,12 +153,15 @@ func (r role) rules() [][]Right {
 	return groups
 }
 
-func (r role) bind(b *strings.Builder, s Subject) {
+func (r role) bind(b *strings.Builder, subjects []Subject) {
 	r.head(b, r.kind()+"Binding")
-	fmt.Fprintf(b, "roleRef:\n  apiGroup: %s\n  kind: %s\n  name: %s\nsubjects:\n- kind: %s\n  name: %q\n", rbacGroup, r.kind(), r.name, s.Kind, s.Name)
-	if s.Namespace != "" {
-		fmt.Fprintf(b, "  namespace: %s\n", s.Namespace)
-		return
+	fmt.Fprintf(b, "roleRef:\n  apiGroup: %s\n  kind: %s\n  name: %s\nsubjects:\n", rbacGroup, r.kind(), r.name)
+	for _, s := range subjects {
+		fmt.Fprintf(b, "- kind: %s\n  name: %q\n", s.Kind, s.Name)
+		if s.Namespace != "" {
+			fmt.Fprintf(b, "  namespace: %s\n", s.Namespace)
+			continue
+		}
+		fmt.Fprintf(b, "  apiGroup: %s\n", rbacGroup)
 	}
-	fmt.Fprintf(b, "  apiGroup: %s\n", rbacGroup)
 }

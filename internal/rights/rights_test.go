@@ -117,13 +117,13 @@ func TestManifestBinds(t *testing.T) {
 		"user/ann":                  "kind: User\n  name: \"ann\"\n  apiGroup: rbac.authorization.k8s.io\n",
 		"user/https://id.example#1": "name: \"https://id.example#1\"",
 		"group/oncall":              "kind: Group\n  name: \"oncall\"",
-		"serviceaccount/ci/runner":  "kind: ServiceAccount\n  name: \"runner\"\n  namespace: ci\n",
+		"serviceaccount/ci/runner":  "kind: ServiceAccount\n  name: \"runner\"\n  namespace: ci\n- kind: User\n  name: \"bob\"\n  apiGroup: rbac.authorization.k8s.io\n",
 	} {
 		subject, err := rights.ParseSubject(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		manifest := rights.Manifest(rights.Options{Collectors: "ops", Subject: &subject})
+		manifest := rights.Manifest(rights.Options{Collectors: "ops", Subjects: []rights.Subject{subject, {Kind: "User", Name: "bob"}}})
 		for _, part := range []string{want, "kind: RoleBinding", "kind: ClusterRoleBinding", "  name: kubectl-retina-targets\n"} {
 			if !strings.Contains(manifest, part) {
 				t.Errorf("%s: no %q in\n%s", text, part, manifest)

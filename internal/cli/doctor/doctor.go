@@ -71,11 +71,11 @@ type options struct {
 	output        string
 	quiet         bool
 	printRBAC     string
-	bindTo        string
+	bindTo        []string
 
-	nodes   []string // named ones; none: all
-	image   string
-	subject *rights.Subject
+	nodes    []string // named ones; none: all
+	image    string
+	subjects []rights.Subject
 }
 
 // New returns the command.
@@ -104,7 +104,7 @@ func New(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Command {
 	o.collectors.AddTo(f)
 	f.StringVar(&o.printRBAC, "print-rbac", "", "print the roles that are needed as YAML, and do nothing else: smallest or all")
 	f.Lookup("print-rbac").NoOptDefVal = rbacSmallest
-	f.StringVar(&o.bindTo, "bind-to", "", "with --print-rbac: print bindings too, to user/NAME, group/NAME or serviceaccount/NAMESPACE/NAME")
+	f.StringArrayVar(&o.bindTo, "bind-to", nil, "with --print-rbac: print bindings too, to user/NAME, group/NAME or serviceaccount/NAMESPACE/NAME; repeated: to all of them")
 	for flag, values := range map[string][]cobra.Completion{
 		"output": doctor.Formats(), "print-rbac": {rbacSmallest, rbacAll}, "bind-to": {"user/", "group/", "serviceaccount/"},
 	} {
@@ -141,17 +141,17 @@ func (o *options) complete(args []string) (err error) {
 		return fmt.Errorf("--stream-time %s is not between 0 and %s", o.stream, wire.MaxStreamMS*time.Millisecond)
 	case !slices.Contains([]string{"", rbacSmallest, rbacAll}, o.printRBAC):
 		return fmt.Errorf("--print-rbac=%s is not one of %s, %s", o.printRBAC, rbacSmallest, rbacAll)
-	case o.bindTo != "" && o.printRBAC == "":
+	case len(o.bindTo) > 0 && o.printRBAC == "":
 		return hint.Wrap(fmt.Errorf("--bind-to is for roles that are printed"), "add --print-rbac")
 	case o.printRBAC != "" && len(o.nodes) > 0:
 		return fmt.Errorf("--print-rbac and nodes exclude each other")
 	}
-	if o.bindTo != "" {
-		subject, err := rights.ParseSubject(o.bindTo)
+	for _, text := range o.bindTo {
+		subject, err := rights.ParseSubject(text)
 		if err != nil {
 			return fmt.Errorf("--bind-to: %w", err)
 		}
-		o.subject = &subject
+		o.subjects = append(o.subjects, subject)
 	}
 	o.image, err = o.collectors.Image()
 	return err
@@ -184,7 +184,7 @@ func (o *options) roles(namespace string) string {
 	words = append(words, "--collector-namespace "+o.collectors.Namespace)
 	return rights.Manifest(rights.Options{
 		Collectors: o.collectors.Namespace, Targets: namespace, Everything: o.printRBAC == rbacAll,
-		Subject: o.subject, Command: strings.Join(words, " "),
+		Subjects: o.subjects, Command: strings.Join(words, " "),
 	})
 }
 
