@@ -158,6 +158,11 @@ func (f *Flags) explain(err error) error {
 func Explain(err error) error {
 	var dial *net.OpError
 	var address *url.Error
+	// Where nothing names a cluster, client-go asks this, as kubectl does.
+	const nowhere = "http://localhost:8080/"
+	if hint.Of(err) == "" && errors.As(err, &address) && strings.HasPrefix(address.URL, nowhere) {
+		return hint.Wrap(err, "no cluster is named: pass --kubeconfig, or set KUBECONFIG, or create ~/.kube/config, with a current context")
+	}
 	if hint.Of(err) == "" && (errors.As(err, &dial) || errors.As(err, &address)) {
 		return hint.Wrap(err, "is the cluster up, and is it the right one? try: kubectl cluster-info (with the same --context and --kubeconfig)")
 	}

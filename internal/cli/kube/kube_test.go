@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
@@ -85,5 +86,24 @@ func TestMistakes(t *testing.T) {
 	}
 	if _, err := cluster(t, "--kubeconfig", file, "--request-timeout", "0"); err != nil {
 		t.Error(errors.Unwrap(err), err)
+	}
+}
+
+// Without a kubeconfig client-go asks this machine: that is not what the user has to
+// mend.
+func TestExplainWithoutCluster(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("KUBERNETES_MASTER", "")
+	c, err := cluster(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+	if err == nil {
+		t.Skip("something answers at localhost:8080")
+	}
+	if got := hint.Of(Explain(err)); !strings.Contains(got, "KUBECONFIG") {
+		t.Errorf("%v, hint %q", err, got)
 	}
 }
