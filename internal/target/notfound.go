@@ -30,6 +30,12 @@ func (o object) notFound(ctx context.Context, client kubernetes.Interface) error
 	if advice == "" && o.kind.namespaced() {
 		advice = o.elsewhere(ctx, client)
 	}
+	if advice == "" {
+		advice = "see: kubectl get " + o.kind.resource
+		if o.kind.namespaced() {
+			advice += " -n " + o.namespace
+		}
+	}
 	return advise(fmt.Errorf("%s %q not found%s", o.kind.name, o.name, where), advice)
 }
 

@@ -35,7 +35,7 @@ func TestResolveErrors(t *testing.T) {
 		},
 		"like nothing there is": {
 			request: Request{Args: []string{"deploy/payments"}},
-			want:    `deployment "payments" not found in namespace "shop"`, hint: "",
+			want:    `deployment "payments" not found in namespace "shop"`, hint: "see: kubectl get deployments -n shop",
 		},
 		"two letters swapped": {
 			request: Request{Args: []string{"deploy/wbe"}},
@@ -56,7 +56,7 @@ func TestResolveErrors(t *testing.T) {
 			calls: []string{"get nodes n4", "list nodes"},
 		},
 		"hostname is no name": {
-			request: Request{NodeNames: []string{"host-of-another"}}, want: `node "host-of-another" not found`,
+			request: Request{NodeNames: []string{"host-of-another"}}, want: `node "host-of-another" not found`, hint: "see: kubectl get nodes",
 		},
 		"Windows node": {
 			request: Request{Args: []string{"node/w1", "node/n1"}}, want: "node w1 runs windows", hint: "name Linux nodes only",
