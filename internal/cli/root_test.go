@@ -48,6 +48,7 @@ func TestCompletions(t *testing.T) {
 		{"--write", "", []string{files}},
 		{"--kubeconfig", "", []string{files}},
 		{"--image", "", []string{values}},
+		{"--vantage", "pod,", []string{"pod,node", values}},
 		{"--server", "", []string{values}},
 		{"-q", "svc", []string{"svc/", ":6"}}, // an argument; cobra.ShellCompDirectiveNoSpace as well
 	} {
@@ -67,5 +68,24 @@ func TestVersionFlag(t *testing.T) {
 	line, _, _ := strings.Cut(want.String(), "\n")
 	if code != exit.Done || stdout.String() != line+"\n" || !strings.HasPrefix(line, "kubectl-retina v") {
 		t.Errorf("code %d, %q, %q on standard error, want the first line of version, %q", code, stdout, stderr, line)
+	}
+}
+
+// Lists are completed behind their last comma, and what is not a file is not
+// completed with files.
+func TestCompletionsElsewhere(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	for _, test := range []struct{ words, want []string }{
+		{[]string{"metrics", "snapshot", "--plugins", "dns,drop"}, []string{"dns,dropreason", ":4"}},
+		{[]string{"metrics", "events", "--kinds", "drop,re"}, []string{"drop,reset", "drop,retransmit", ":4"}},
+		{[]string{"shell", "--collector-namespace", ""}, []string{":4"}},
+		{[]string{"shell", "--image", ""}, []string{":4"}},
+	} {
+		streams, _, stdout, _ := genericiooptions.NewTestIOStreams()
+		code := Run(t.Context(), append([]string{"__complete"}, test.words...), streams)
+		if got := strings.Fields(stdout.String()); code != exit.Done || !slices.Equal(got, test.want) {
+			t.Errorf("%q: code %d, %q, want %q", test.words, code, got, test.want)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/selecting"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
+	"github.com/kubectl-retina/kubectl-retina/internal/wire"
 )
 
 // addCompletions says what the shell can complete: targets, the values of flags
@@ -26,6 +27,8 @@ func (o *createOptions) addCompletions(cmd *cobra.Command) {
 			complete = o.kube.CompleteNamespace
 		case "format":
 			complete = cobra.FixedCompletions([]cobra.Completion{string(capture.Pcapng), string(capture.Pcap)}, cobra.ShellCompDirectiveNoFileComp)
+		case "vantage":
+			complete = selecting.CompleteList(string(wire.VantagePod), string(wire.VantageNode))
 		case "print":
 			complete = cobra.FixedCompletions(liveFormats(), cobra.ShellCompDirectiveNoFileComp)
 		case "output":

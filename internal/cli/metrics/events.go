@@ -16,6 +16,7 @@ import (
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/kube"
+	"github.com/kubectl-retina/kubectl-retina/internal/cli/selecting"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -92,7 +93,7 @@ func newEvents(flags *kube.Flags, streams genericiooptions.IOStreams) *cobra.Com
 	f.IntVar(&o.rate, "rate", 100, "how many events a second each node sends at most")
 	f.StringVarP(&o.output, "output", "o", "", "json: one object a line")
 	o.addTo(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("kinds", cobra.FixedCompletions(wire.EventKinds(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kinds", selecting.CompleteList(wire.EventKinds()...))
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -78,8 +78,8 @@ func (o *options) addTo(cmd *cobra.Command) {
 	_ = f.MarkHidden("hook")
 	selecting.Complete(cmd, o.kube)
 	_ = cmd.RegisterFlagCompletionFunc("collector-namespace", o.kube.CompleteNamespace) // the flag exists
-	_ = cmd.RegisterFlagCompletionFunc("plugins", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return pluginNames(), cobra.ShellCompDirectiveNoFileComp
+	_ = cmd.RegisterFlagCompletionFunc("plugins", func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return selecting.CompleteList(pluginNames()...)(cmd, args, word) // the catalogue is read only now
 	})
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return cmd.Parent().FlagErrorFunc()(cmd, explainFlag(err))

@@ -62,6 +62,13 @@ func completeTargets(args []string, word string, list func(target.Resource) []st
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
+// CompleteList completes the last word of a comma-separated list of these.
+func CompleteList(names ...string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return completeList(word, names), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 // completeList completes the last word of a comma-separated list.
 func completeList(word string, names []string) []cobra.Completion {
 	begun := word[:strings.LastIndex(word, ",")+1]

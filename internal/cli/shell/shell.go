@@ -94,6 +94,12 @@ func New(flags *kube.Flags, streams genericiooptions.IOStreams, getenv func(stri
 	f.StringVar(&o.collector, "collector-image", "", "the image of the program that enters the network (default $"+collectors.ImageVariable+", else that of the collectors)")
 	f.StringSliceVar(&o.pullSecrets, "image-pull-secret", nil, "secrets of the collector namespace to pull the images with")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only warnings and errors")
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"collector-namespace": flags.CompleteNamespace,
+		"image":               cobra.NoFileCompletions, "collector-image": cobra.NoFileCompletions, "image-pull-secret": cobra.NoFileCompletions,
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // the flag exists
+	}
 	return cmd
 }
 
@@ -250,7 +256,8 @@ func (o *options) findPod(ctx context.Context, cluster *kube.Cluster) (place, er
 	return place{node: node.Name, shell: session.Shell{Image: o.image, PodUID: pod.CgroupUID, Namespace: pod.Namespace}}, nil
 }
 
-// completeNames completes with pods, and with nodes behind "node/".
+// completeNames completes with pods, also behind "pod/", and with nodes behind
+// "node/".
 func (o *options) completeNames(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp
 	cluster, err := o.kube.Cluster()
@@ -267,8 +274,12 @@ func (o *options) completeNames(cmd *cobra.Command, args []string, word string) 
 	}
 	options := metav1.ListOptions{Limit: 500}
 	if pods, err := cluster.Client.CoreV1().Pods(cluster.Namespace).List(ctx, options); err == nil {
+		prefix := ""
+		if strings.HasPrefix(word, "pod/") {
+			prefix = "pod/"
+		}
 		for i := range pods.Items {
-			add(pods.Items[i].Name)
+			add(prefix + pods.Items[i].Name)
 		}
 	}
 	if nodes, err := cluster.Client.CoreV1().Nodes().List(ctx, options); err == nil {
