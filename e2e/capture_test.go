@@ -396,7 +396,7 @@ func TestFullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Unmount(dir, 0)
+	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
 	file := filepath.Join(dir, "full.pcapng")
 	p := start(t, "capture", "create", "pod/web-n1", "-n", s.namespace, "--collector-namespace", collectorNamespace, "--duration", "60s", "--write", file, "-o", "json")
 	p.waitFor(t, "ready")

@@ -33,7 +33,7 @@ func TestSickCluster(t *testing.T) {
 		if err := syscall.Kill(scheduler, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		defer syscall.Kill(scheduler, syscall.SIGCONT)
+		defer func() { _ = syscall.Kill(scheduler, syscall.SIGCONT) }()
 		captures(t)
 	})
 	t.Run("no CNI", func(t *testing.T) {

@@ -299,7 +299,7 @@ func wantEverywhere(t *testing.T, container *storage.Container, bucket *storage.
 	t.Helper()
 	sums, copies := map[string]string{}, 0
 	for _, one := range parseStored(t, r.stdout).Archives {
-		file := ""
+		var file string
 		if strings.HasPrefix(one.Where, "blob ") {
 			file = container.Download(t, one.Name)
 		} else {

@@ -25,7 +25,7 @@ type terminal struct {
 // server answers.
 func openTerminal(t testing.TB, env []string, args ...string) *terminal {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "top") // short: a socket's path may have 107 bytes
+	dir, err := os.MkdirTemp("", "top") //nolint:usetesting // short: a socket's path may have 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}

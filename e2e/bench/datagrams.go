@@ -54,7 +54,7 @@ func send(socket int, arrived *atomic.Uint64, until time.Time) (sent uint64, err
 			continue
 		}
 		n, err := sendmmsg(socket, messages)
-		if err != nil && err != unix.EINTR && err != unix.ENOBUFS {
+		if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
 			return sent, fmt.Errorf("datagrams: sendmmsg: %w", err)
 		}
 		sent, moved = sent+uint64(n), now

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -65,7 +66,7 @@ func compiledLength(expression string, link pcapfilter.LinkType) int {
 // tcpdumpLength is 0 for what tcpdump refuses.
 func tcpdumpLength(ctx context.Context, expression, link string) (int, error) {
 	out, err := exec.CommandContext(ctx, "tcpdump", "-y", link, "-ddd", "--", expression).Output()
-	if _, refused := err.(*exec.ExitError); refused && ctx.Err() == nil {
+	if refused := (*exec.ExitError)(nil); errors.As(err, &refused) && ctx.Err() == nil {
 		return 0, nil
 	}
 	if err != nil {

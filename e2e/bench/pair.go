@@ -130,7 +130,7 @@ func (p *pair) connect() (client, server int, err error) {
 // time limit are not restarted by the kernel (signal(7)).
 func again(call func() (int, error)) (int, error) {
 	for {
-		if n, err := call(); err != unix.EINTR {
+		if n, err := call(); !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

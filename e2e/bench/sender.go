@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -45,7 +46,7 @@ func (p *pod) flood(ctx context.Context, d time.Duration) (sent uint64, took tim
 	start := time.Now()
 	for took < d && ctx.Err() == nil {
 		n, err := sendmmsg(socket, messages)
-		if err != nil && err != unix.ENOBUFS && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
 			return sent, took, fmt.Errorf("flood: sendmmsg: %w", err)
 		}
 		sent += uint64(n)

@@ -80,7 +80,7 @@ func read(b []byte) (names []string, contents map[string]string, err error) {
 	contents = make(map[string]string)
 	for {
 		entry, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return names, contents, nil
 		}
 		if err != nil {

@@ -59,7 +59,7 @@ func TestOneOfTheOthersLeaves(t *testing.T) {
 			out.Also("the one that leaves", &guest{room: room, err: reason})
 			out.Also("the one that stays", stays)
 			result, err := NewMerger(fullDiskSources(), out, Options{Stop: func() { stops++ }}).Run(t.Context())
-			left := reason == io.ErrClosedPipe
+			left := errors.Is(reason, io.ErrClosedPipe)
 			if err == nil || errors.Is(err, ErrReaderClosed) != left || left && !strings.HasPrefix(err.Error(), "the one that leaves: ") || stops > 1 {
 				t.Fatalf("room %d: error %v, stopped %d times", room, err, stops)
 			}

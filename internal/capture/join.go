@@ -1,5 +1,7 @@
 package capture
 
+import "errors"
+
 // Add adds a source to a merge that runs, and returns its place in the Result's
 // Sources. It returns false, and does not read the source, when the merge has
 // ended. Like Hold it may be called from any goroutine, but not from the functions
@@ -53,9 +55,9 @@ func (m *Merger) place(interfaces []Interface) []uint32 {
 	for n, i := range interfaces {
 		ids[n] = uint32(len(m.writer.tallies))
 		switch err := m.writer.join(i); {
-		case err == errLimit && !m.discard:
+		case errors.Is(err, errLimit) && !m.discard:
 			m.end(SizeLimit)
-		case err != errLimit:
+		case !errors.Is(err, errLimit):
 			m.check(err)
 		}
 	}

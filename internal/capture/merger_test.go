@@ -104,7 +104,7 @@ func TestTotalsWhileRunning(t *testing.T) {
 func TestReaderClosed(t *testing.T) {
 	r, w := io.Pipe()
 	go func() {
-		io.CopyN(io.Discard, r, 2000)
+		_, _ = io.CopyN(io.Discard, r, 2000)
 		r.Close()
 	}()
 	a := newRecording(1)

@@ -35,7 +35,7 @@ func TestOpenOutputRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := OpenOutput(t.Context(), tt.path, nil, Pcapng)
 			if err == nil {
-				out.Discard()
+				_ = out.Discard()
 				t.Fatal("accepted")
 			}
 			if !strings.Contains(err.Error(), tt.wantErr) || (hint.Of(err) != "") != tt.wantHint {

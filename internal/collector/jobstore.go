@@ -32,6 +32,7 @@ func (j *job) collect(when string) {
 	}
 	j.metadata.Go(func() {
 		dir := filepath.Join(j.dir, "metadata", when)
+		//nolint:forbidigo // it has limits of its own, and ends whatever becomes of the stream
 		problems := nodeinfo.Collect(context.Background(), dir, nodeinfo.Options{Targets: j.spec.Packets.Targets, MaxBytes: metadataBytes})
 		// What else could not be had is in a file of its own.
 		if slices.ContainsFunc(problems, func(p nodeinfo.Problem) bool { return errors.Is(p, syscall.ENOSPC) }) {

@@ -45,7 +45,7 @@ type KeepOptions struct {
 // deleted. Keep returns when everything is done; an error means
 // that packets are lost or not where they should be.
 func Keep(ctx context.Context, o KeepOptions) error {
-	listener, err := net.Listen("unix", o.Socket)
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", o.Socket)
 	if err != nil {
 		return err
 	}

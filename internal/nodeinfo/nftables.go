@@ -29,7 +29,7 @@ func writeNFTables(ctx context.Context, _ *scope, r *recorder) error {
 	if err != nil {
 		return fmt.Errorf("netfilter netlink: %w", err)
 	}
-	defer conn.CloseLasting()
+	defer func() { _ = conn.CloseLasting() }()
 	// Ends what waits for the kernel.
 	defer context.AfterFunc(ctx, func() { _ = conn.CloseLasting() })()
 	tables, err := conn.ListTables()

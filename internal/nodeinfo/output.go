@@ -121,7 +121,7 @@ func (f *file) Write(p []byte) (int, error) {
 	allowed := r.total.take(min(int64(len(p)), f.left))
 	f.left -= allowed
 	if allowed < int64(len(p)) {
-		f.append(p[:bytes.LastIndexByte(p[:allowed], '\n')+1])
+		_ = f.append(p[:bytes.LastIndexByte(p[:allowed], '\n')+1]) // it is cut anyway
 		f.noteCut()
 		return 0, errCut
 	}

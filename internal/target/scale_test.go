@@ -42,7 +42,7 @@ func largePod(i int) corev1.Pod {
 	pod := newPod(fmt.Sprintf("ns-%03d", i/100), name, fmt.Sprintf("node-%04d", i%manyNodes),
 		"app=web", "ReplicaSet/web-"+hash, "pod-template-hash="+hash)
 	pod.UID = types.UID(fmt.Sprintf("01234567-89ab-cdef-0123-%012d", i))
-	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:x":"` + strings.Repeat("f", 3000) + `"}`)}}}
+	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(`{"f:x":"` + strings.Repeat("f", 3000) + `"}`)}}
 	for j := range 30 {
 		pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("VARIABLE_%d", j), Value: strings.Repeat("v", 30)})
 	}

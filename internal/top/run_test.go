@@ -54,7 +54,7 @@ type running struct {
 	done chan error
 }
 
-func start(t *testing.T, ctx context.Context, source Source) *running {
+func start(ctx context.Context, t *testing.T, source Source) *running {
 	in, keys := io.Pipe()
 	t.Cleanup(func() { keys.Close() })
 	r := &running{in: keys, out: &output{}, done: make(chan error, 1)}
@@ -91,7 +91,7 @@ func (r *running) typed(t *testing.T, keys string) {
 
 func TestRunUntilQuit(t *testing.T) {
 	for _, last := range []string{"q", "\x03"} {
-		r := start(t, t.Context(), newWorld())
+		r := start(t.Context(), t, newWorld())
 		r.out.waitFor(t, "gateway-x2v4t")
 		r.typed(t, "n") // other reports
 		r.out.waitFor(t, "TARGETS")
@@ -109,7 +109,7 @@ func TestRunUntilQuit(t *testing.T) {
 
 func TestRunUntilContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	r := start(t, ctx, newWorld())
+	r := start(ctx, t, newWorld())
 	r.out.waitFor(t, "gateway-x2v4t")
 	cancel()
 	if err := r.ended(t); err != nil {
@@ -130,7 +130,7 @@ func TestRunGivesTheTerminalBackAfterPanic(t *testing.T) {
 		}
 		panic("bad source")
 	})
-	err := start(t, t.Context(), inSource).ended(t)
+	err := start(t.Context(), t, inSource).ended(t)
 	if err == nil || !strings.HasPrefix(err.Error(), "live view: panic: bad source\n") {
 		t.Errorf("%v", err)
 	}
@@ -154,7 +154,7 @@ func TestRunGivesTheTerminalBackAfterPanic(t *testing.T) {
 func TestSlowSourceDoesNotStopKeys(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
-	r := start(t, t.Context(), sourceFunc(func(metrics.By) *metrics.Report { <-release; return nil }))
+	r := start(t.Context(), t, sourceFunc(func(metrics.By) *metrics.Report { <-release; return nil }))
 	r.out.waitFor(t, waiting)
 	r.typed(t, "q")
 	if err := r.ended(t); err != nil {

@@ -273,7 +273,7 @@ func (o *createOptions) check() (*config, error) {
 	if c.interfaces, err = o.filters.names(); err != nil {
 		return nil, err
 	}
-	if c.filter, err = o.filters.compile(o.streams.ErrOut, o.hosts(context.Background())); err != nil {
+	if c.filter, err = o.filters.compile(o.streams.ErrOut, o.lookup); err != nil {
 		return nil, err
 	}
 	// The namespace matters only for what it cannot be; the real one follows.

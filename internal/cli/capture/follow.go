@@ -65,7 +65,7 @@ func (s *storing) react(ctx context.Context, n *nodeRun, state *storeState) erro
 // reconnect connects to a node's keeper again.
 func (s *storing) reconnect(ctx context.Context, n *nodeRun) error {
 	state := s.states[n]
-	for deadline := time.Now().Add(reconnecting); ; time.Sleep(reconnectGap) {
+	for deadline := time.Now().Add(reconnecting); ; {
 		again, err := s.run.sessions.Attach(ctx, n.plan.node.Name, n.session.Pod())
 		if err == nil {
 			_ = n.session.Close()
@@ -83,6 +83,11 @@ func (s *storing) reconnect(ctx context.Context, n *nodeRun) error {
 		}
 		if time.Now().After(deadline) {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(reconnectGap):
 		}
 	}
 }

@@ -130,9 +130,7 @@ func (r *captureRun) newPlan(preview *session.Preview) *Plan {
 		node.Pod = preview.Pod(i, node.Name, r.spec(n))
 		p.Nodes = append(p.Nodes, node)
 	}
-	for _, where := range r.where() {
-		p.Outputs = append(p.Outputs, where)
-	}
+	p.Outputs = append(p.Outputs, r.where()...)
 	switch {
 	case !r.config.stored || r.write != "":
 		p.Outputs = append(p.Outputs, r.outputs()...)

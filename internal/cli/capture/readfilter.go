@@ -175,7 +175,7 @@ func (f *fileNames) addresses(ref pcapfilter.ObjectRef) []netip.Addr {
 // is reports whether an address with this name is one of the object's.
 func (f *fileNames) is(name string, ref pcapfilter.ObjectRef) bool {
 	service, isService := strings.CutSuffix(name, ".svc")
-	short, namespace, ok := cutLast(service, ".")
+	short, namespace, ok := cutLast(service)
 	own := ok && short == ref.Name && (ref.Namespace == "" || namespace == ref.Namespace)
 	switch ref.Kind {
 	case pcapfilter.Service:

@@ -62,7 +62,7 @@ func (f *fileNames) add(names capturefile.Names) {
 		added[addr] = true
 		f.names[addr] = n.Name
 		if service, ok := strings.CutSuffix(n.Name, ".svc"); ok && f.ours {
-			if _, namespace, found := cutLast(service, "."); found {
+			if _, namespace, found := cutLast(service); found {
 				f.namespaces[namespace] = true
 			}
 		}
@@ -77,11 +77,11 @@ func (f *fileNames) name(addr netip.Addr) string {
 		return name
 	}
 	if service, ok := strings.CutSuffix(name, ".svc"); ok {
-		if short, namespace, found := cutLast(service, "."); found {
+		if short, namespace, found := cutLast(service); found {
 			return "svc " + namespace + "/" + short
 		}
 	}
-	if short, namespace, _ := cutLast(name, "."); f.namespaces[namespace] {
+	if short, namespace, _ := cutLast(name); f.namespaces[namespace] {
 		return namespace + "/" + short
 	}
 	return name

@@ -95,10 +95,10 @@ func (r *captureReader) describe(i *capturefile.Interface) packetprint.Interface
 	return described
 }
 
-// cutLast is strings.Cut at the last separator.
-func cutLast(text, separator string) (before, after string, found bool) {
-	if i := strings.LastIndex(text, separator); i >= 0 {
-		return text[:i], text[i+len(separator):], true
+// cutLast is strings.Cut at the last dot.
+func cutLast(text string) (before, after string, found bool) {
+	if i := strings.LastIndexByte(text, '.'); i >= 0 {
+		return text[:i], text[i+1:], true
 	}
 	return text, "", false
 }

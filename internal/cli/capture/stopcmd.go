@@ -72,7 +72,7 @@ func (o *stopOptions) run(ctx context.Context, names []string) error {
 	s := &stopping{existing: &o.existing, noWait: o.noWait, narrator: newNarrator(o.streams.ErrOut, o.quiet)}
 	defer s.narrator.Close()
 	for _, c := range captures {
-		s.add(c)
+		s.add(ctx, c)
 	}
 	return s.run(ctx)
 }
@@ -107,13 +107,13 @@ type stopNode struct {
 	status wire.Status // the latest, under the lock of stopping
 }
 
-func (s *stopping) add(c *inventory.Capture) {
+func (s *stopping) add(ctx context.Context, c *inventory.Capture) {
 	var run *session.Run
 	for i := range c.Nodes {
 		n := &stopNode{capture: c, node: &c.Nodes[i]}
 		if n.node.Attachable {
 			if run == nil {
-				run = s.join(context.Background(), c)
+				run = s.join(context.WithoutCancel(ctx), c)
 				s.runs = append(s.runs, run)
 			}
 			n.run = run

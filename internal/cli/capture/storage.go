@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/archive"
-	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/destination"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/narration"
@@ -160,7 +159,7 @@ func (r *captureRun) spec(n *nodeRun) wire.Spec {
 }
 
 // record is the command's part of a node's capture.json.
-func (r *captureRun) record(n *nodeRun, interfaces []capture.Interface, correction time.Duration) archive.CommandPart {
+func (r *captureRun) record(n *nodeRun, correction time.Duration) archive.CommandPart {
 	part := archive.CommandPart{
 		Name: r.uniqueName, Node: n.plan.node.Name, Cluster: apiHost(r.cluster.REST.Host), CommandVersion: version.Get().Version,
 		Selection: []string{r.resolved.Searched}, Filter: r.config.filterText(), SnapLen: r.config.snapLen, HeadersOnly: r.redact, Format: string(r.config.format),

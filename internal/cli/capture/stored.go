@@ -125,5 +125,5 @@ func (r *captureRun) equip(ctx context.Context, n *nodeRun, correction time.Dura
 			return err
 		}
 	}
-	return n.session.TellJSON(ctx, wire.KindRecord, r.record(n, interfaces, correction))
+	return n.session.TellJSON(ctx, wire.KindRecord, r.record(n, correction))
 }

@@ -95,7 +95,7 @@ func (o *serveOptions) complete(args []string) error {
 	}
 	host, port, err := net.SplitHostPort(o.listen)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = net.LookupPort("tcp", port) //nolint:noctx // it asks a table of this machine
 	}
 	switch {
 	case err != nil || strings.ContainsAny(host, " /"):
@@ -111,7 +111,7 @@ func (o *serveOptions) complete(args []string) error {
 func (o *serveOptions) run(ctx context.Context) error {
 	// Before anything is created: the port may be taken. And whoever looks after this
 	// command is told at once that it is starting.
-	listener, err := net.Listen("tcp", o.listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return hint.Wrap(fmt.Errorf("listen on %s: %w", o.listen, err), "choose another port with --listen")
 	}

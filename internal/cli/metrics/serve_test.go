@@ -25,8 +25,8 @@ import (
 // Whoever looks after the command hears that it is starting while it still waits for
 // the cluster.
 func TestServeAnswersWhileStarting(t *testing.T) {
-	asked, ctx, stop := make(chan struct{}, 100), t.Context(), func() {}
-	ctx, stop = context.WithCancel(ctx)
+	asked := make(chan struct{}, 100)
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}

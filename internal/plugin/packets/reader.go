@@ -85,7 +85,7 @@ func (r *reader) read(buf []byte, interfaces int) ([]byte, error) {
 		}
 		if sample == nil {
 			r.ring.free()
-			time.Sleep(poll)
+			time.Sleep(poll) //nolint:forbidigo // no longer than it takes to notice an end
 			waited = true
 			continue
 		}

@@ -29,14 +29,13 @@ import (
 const patience = 10 * time.Second
 
 type world struct {
-	t       *testing.T
-	scope   *scope.Scope
-	plugin  *Plugin
-	pod     *vethtest.Pod
-	flows   map[wire.FlowKey]wire.RetransmitSample
-	lost    []wire.LostSample
-	before  uint64 // RetransSegs of the pod when it began
-	samples int
+	t      *testing.T
+	scope  *scope.Scope
+	plugin *Plugin
+	pod    *vethtest.Pod
+	flows  map[wire.FlowKey]wire.RetransmitSample
+	lost   []wire.LostSample
+	before uint64 // RetransSegs of the pod when it began
 }
 
 func newWorld(t *testing.T, o scope.Options) *world {
