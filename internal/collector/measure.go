@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/apiserver"
@@ -146,11 +149,19 @@ func (m *metrics) attach(added []scope.Interface) map[string][]error {
 		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			errs = joined.Unwrap()
 		}
+		errs = slices.DeleteFunc(slices.Clone(errs), vanished)
+		if len(errs) == 0 {
+			continue
+		}
 		wrong[m.names[i]] = errs
 		m.unattached[m.names[i]] += uint64(len(errs))
 	}
 	return wrong
 }
+
+// vanished tells whether an interface could not be attached to because it is gone:
+// its pod has ended since it was looked for, and there is nothing to lose.
+func vanished(err error) bool { return errors.Is(err, unix.ENODEV) }
 
 func interfaces(added []scope.Interface) []wire.Interface {
 	all := make([]wire.Interface, len(added))

@@ -6,7 +6,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/plugin/scope"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -76,6 +79,22 @@ func TestOnePluginsFailureIsNotTheOthers(t *testing.T) {
 	}
 	if err := m.sample(); err == nil {
 		t.Error("a plugin that fails for good is kept")
+	}
+}
+
+// A pod that ends while its node's collector starts takes nothing from the others.
+func TestInterfacesThatVanishAreNotLost(t *testing.T) {
+	gone := scope.Explain(fmt.Errorf("attach to eth0: %w", unix.ENODEV))
+	m, out := metricsOf(map[string]source{"dns": &brittle{attach: errors.Join(gone)}, "packetparser": &brittle{attach: errors.Join(errors.New("eth1"), gone)}})
+	wrong := m.attach(make([]scope.Interface, 3))
+	if len(wrong["dns"]) != 0 || len(wrong["packetparser"]) != 1 {
+		t.Errorf("wrong: %v", wrong)
+	}
+	if err := m.sample(); err != nil {
+		t.Fatal(err)
+	}
+	if s := lastSample(t, out); len(s.Lost) != 1 || s.Lost[0].Plugin != "packetparser" || s.Lost[0].Count != 1 {
+		t.Errorf("lost: %+v", s.Lost)
 	}
 }
 
