@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -110,6 +111,39 @@ func TestNodeWithAnotherHostname(t *testing.T) {
 	for _, name := range []string{s.namespace + "/web-n1/eth0", "n1/eth0"} {
 		if got := rows(t, file, fmt.Sprintf("udp.dstport == 9090 && frame.interface_name == %q", name), "frame.number"); len(got) != 10 {
 			t.Errorf("%d datagrams on %s, want 10", len(got), name)
+		}
+	}
+	wantNothingLeft(t)
+}
+
+// TestVantagesOfAPodThatJoins captures a pod that comes to a node without a collector
+// as one that was there at the beginning: on its own interface, on the node's end of
+// that, and on the node's uplink.
+func TestVantagesOfAPodThatJoins(t *testing.T) {
+	s := openShop(t, "")
+	apply(t, podYAML(s.namespace, "first", "n1", "set: v", restricted))
+	runningPod(t, s.namespace, "first")
+	p, file := startCapture(t, "-l", "set=v", "-n", s.namespace, "--vantage", "pod,node", "--duration", "0", "--filter", "udp dst port 9090", "-o", "json")
+	p.waitFor(t, "capturing")
+	yaml := podYAML(s.namespace, "second", "n2", "set: v", restricted)
+	apply(t, strings.Replace(yaml, "args: [serve]", fmt.Sprintf("args: [udp-send, --to, '%s:9090', --rate, '100', --count, '0']", s.client["n1"].Status.PodIP), 1))
+	p.waitFor(t, "n2: joined  pod "+s.namespace+"/second")
+	time.Sleep(time.Second) // of datagrams
+	p.signal(t, syscall.SIGINT)
+	r := p.wait(t)
+	r.wantCode(t, 130)
+	names := map[string]int{}
+	for _, row := range rows(t, file, "udp.dstport == 9090", "frame.interface_name") {
+		names[regexp.MustCompile(`veth[0-9a-z]+`).ReplaceAllString(row[0], "veth")]++
+	}
+	for _, name := range []string{s.namespace + "/second/eth0", "n2/veth (" + s.namespace + "/second)", "n2/eth0", "n1/eth0"} {
+		if names[name] < 10 {
+			t.Errorf("%d datagrams on %s: %v", names[name], name, names)
+		}
+	}
+	for _, n := range parseSummary(t, r.stdout).Nodes {
+		if n.Name == "n2" && (len(n.Pods) != 1 || n.Pods[0].Joined == "" || len(n.Pods[0].Interfaces) != 2 || n.Pods[0].Interfaces[1].Vantage != "node" || len(n.Interfaces) == 0) {
+			t.Errorf("node that joined in the summary: %+v", n)
 		}
 	}
 	wantNothingLeft(t)
