@@ -54,8 +54,10 @@ func TestExamples(t *testing.T) {
 	_, packets := capture(t, "deploy/web", "-n", "shop", "--duration", "1s")
 	for _, block := range blocks {
 		dir := t.TempDir() // for the whole block: a command may read what one above it wrote
-		if err := os.Symlink(packets, filepath.Join(dir, "web.pcapng")); err != nil {
-			t.Fatal(err)
+		for _, name := range []string{"web.pcapng", "other.pcapng"} {
+			if err := os.Symlink(packets, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := os.WriteFile(filepath.Join(dir, "before.json"), []byte(before.stdout), 0o600); err != nil {
 			t.Fatal(err)

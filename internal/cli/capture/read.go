@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,13 +15,13 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/packetprint"
 )
 
-const readLong = `Print the packets of a capture file as tcpdump would, with the names of pods and
+const readLong = `Print the packets of capture files as tcpdump would, with the names of pods and
 services instead of their addresses where the file has them, and the interface
 and direction of each packet. Nothing is asked of the cluster.
 
 FILE is a pcapng or pcap file of any program, also compressed with gzip, or a
 node's archive (.tar.gz) as capture create and capture download --raw leave it;
-- is standard input.
+- is standard input. The packets of several files are put in the order of time.
 
 With --filter only the packets that match are printed: pod, ns, svc and node stand for
 the addresses that the file has for them, a pod or service without a namespace for
@@ -37,6 +36,9 @@ const readExample = `  # a line for each packet
 
   # headers and bytes of the first ten
   kubectl retina capture read web.pcapng --print=full --packet-count 10
+
+  # what two programs or nodes have captured, in the order of time
+  kubectl retina capture read web.pcapng other.pcapng
 
   # an object for each packet, for jq and others
   kubectl retina capture read web.pcapng -o json
@@ -69,19 +71,31 @@ type readOptions struct {
 func NewRead(streams genericiooptions.IOStreams) *cobra.Command {
 	o := &readOptions{streams: streams}
 	cmd := &cobra.Command{
-		Use:     "read FILE",
-		Short:   "Print the packets of a capture file, with the names of pods and services",
+		Use:     "read FILE ...",
+		Short:   "Print the packets of capture files, with the names of pods and services",
 		Long:    readLong,
 		Example: readExample,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return hint.Wrap(exit.Usagef("%d files are named, one is needed", len(args)), "write "+cmd.CommandPath()+" FILE, or - for standard input")
+			stdin := 0
+			for _, arg := range args {
+				if arg == "-" {
+					stdin++
+				}
+			}
+			switch {
+			case len(args) == 0:
+				return hint.Wrap(exit.Usagef("no file is named"), "write "+cmd.CommandPath()+" FILE, or - for standard input")
+			case stdin > 1:
+				return exit.Usagef("- is given %d times, and there is one standard input", stdin)
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(cmd.Flags().Changed("print")); err != nil {
 				return err
+			}
+			if len(args) > 1 {
+				return o.runSeveral(cmd.Context(), args)
 			}
 			return o.run(cmd.Context(), args[0])
 		},
@@ -115,7 +129,7 @@ func (o *readOptions) check(printSet bool) error {
 }
 
 func (o *readOptions) run(ctx context.Context, path string) error {
-	r := o.reader()
+	r := o.reader(o.streams.Out)
 	if o.filter != "" {
 		var err error
 		if r.filter, err = newFileFilter(ctx, o.filter, &r.names, o.streams.ErrOut); err != nil {
@@ -129,7 +143,7 @@ func (o *readOptions) run(ctx context.Context, path string) error {
 func (r *captureReader) run(ctx context.Context, stdin io.Reader, path string) error {
 	in, name, grace := stdin, "standard input", pipeGrace
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := openCapture(path)
 		if err != nil {
 			return err
 		}
@@ -140,27 +154,33 @@ func (r *captureReader) run(ctx context.Context, stdin io.Reader, path string) e
 	if path != "-" {
 		r.stopped = ctx.Done()
 	}
-	done := make(chan error, 1)
-	go func() { done <- r.read() }()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		select {
-		case err = <-done:
-		case <-time.After(grace): // it waits for input, and ends with the program
-			return exit.With(exit.Interrupted, exit.ErrSilent)
-		}
-	}
-	return r.explain(name, err)
+	return awaitReader(ctx, grace, func() error { return r.explain(name, r.read()) })
 }
 
-func (o *readOptions) reader() *captureReader {
+// awaitReader returns what read does, or, when ctx has ended, not much later.
+func awaitReader(ctx context.Context, grace time.Duration, read func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(grace): // it waits for input, and ends with the program
+		return exit.With(exit.Interrupted, exit.ErrSilent)
+	}
+}
+
+// reader returns a reader whose input is not set yet.
+func (o *readOptions) reader(out io.Writer) *captureReader {
 	format := packetprint.Format(o.print)
 	if o.output != "" {
 		format = packetprint.Format(o.output)
 	}
-	r := newCaptureReader(nil, o.streams.Out, o.streams.ErrOut, format, o.names)
+	r := newCaptureReader(nil, out, o.streams.ErrOut, format, o.names)
 	r.most = o.packets
 	return r
 }

@@ -213,8 +213,8 @@ func TestReadUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, exit.Usage, "0 files are named, one is needed"},
-		{[]string{"a", "b"}, exit.Usage, "2 files are named, one is needed"},
+		{nil, exit.Usage, "no file is named"},
+		{[]string{"-", "a", "-"}, exit.Usage, "- is given 2 times, and there is one standard input"},
 		{[]string{"a", "--print=hex"}, exit.Usage, `--print "hex" is not one of line, full`},
 		{[]string{"a", "-o", "yaml"}, exit.Usage, `-o "yaml" is not json`},
 		{[]string{"a", "-o", "json", "--print=full"}, exit.Usage, "--print and -o exclude each other"},

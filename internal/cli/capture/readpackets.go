@@ -42,6 +42,8 @@ type captureReader struct {
 	written error          // why nothing more can be written
 	offset  time.Duration  // to add to the times of packets
 	record  *archive.Record
+	turn    func(time.Time) error // nil, or waits until a packet of this time is the next of several files
+	last    time.Time             // of the packet before
 }
 
 func newCaptureReader(in io.Reader, out, errOut io.Writer, format packetprint.Format, names bool) *captureReader {
@@ -136,6 +138,14 @@ func (r *captureReader) packet(p *capturefile.Packet) error {
 	case <-r.stopped:
 		return errReadStopped
 	default:
+	}
+	if r.turn != nil {
+		if !p.Time.IsZero() { // else it comes right after the one before it
+			r.last = p.Time.Add(r.offset)
+		}
+		if err := r.turn(r.last); err != nil {
+			return err
+		}
 	}
 	r.seen++
 	if r.filter != nil && !r.filter.match(r.links[p.Interface], p) {
