@@ -39,6 +39,8 @@ func TestReportIsDocumented(t *testing.T) {
 	types := map[string]reflect.Type{}
 	collect(reflect.TypeFor[metrics.Report](), types)
 	collect(reflect.TypeFor[commands.Event](), types)
+	collect(reflect.TypeFor[expect.Verdict](), types)
+	collect(reflect.TypeFor[metrics.Change](), types)
 	if len(types) < 15 {
 		t.Fatalf("only %d types were found", len(types))
 	}
@@ -56,7 +58,7 @@ func collect(t reflect.Type, into map[string]reflect.Type) {
 	case reflect.Pointer, reflect.Slice, reflect.Map:
 		collect(t.Elem(), into)
 	case reflect.Struct:
-		if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) || into[t.Name()] != nil {
+		if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextMarshaler]()) || into[t.Name()] != nil {
 			return
 		}
 		into[t.Name()] = t

@@ -1,8 +1,11 @@
 package metrics
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-retina/kubectl-retina/internal/cli/exit"
 	"github.com/kubectl-retina/kubectl-retina/internal/metrics"
@@ -51,6 +54,18 @@ func TestSnapshotCode(t *testing.T) {
 	} {
 		if got := exit.Code((&snapshotOptions{options: &options{}}).code(t.Context(), &test.report, nil)); got != test.want {
 			t.Errorf("%s: code %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+// Nothing has changed is an empty list, which a script can go through.
+func TestNoChangesAreAnEmptyList(t *testing.T) {
+	report := &metrics.Report{By: metrics.ByPod}
+	for _, format := range []string{"json", "yaml"} {
+		var out bytes.Buffer
+		o := &snapshotOptions{options: &options{streams: genericiooptions.IOStreams{Out: &out}}, before: report, format: format}
+		if err := o.printChanges(report); err != nil || out.String() != "[]\n" {
+			t.Errorf("%s: %q, %v", format, out.String(), err)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (o *snapshotOptions) printVerdicts(w io.Writer, verdicts []expect.Verdict) 
 }
 
 func (o *snapshotOptions) printChanges(report *metrics.Report) error {
-	changes := metrics.Compare(o.before, report)
+	changes := append([]metrics.Change{}, metrics.Compare(o.before, report)...) // an empty list is not null
 	switch o.format {
 	case "json":
 		return print.JSON(o.streams.Out, changes)
