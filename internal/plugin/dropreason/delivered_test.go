@@ -50,39 +50,50 @@ func deliver(t *testing.T, o options) {
 // TestAnswersToPingsAreNoDrops pings as root does, by a raw socket: it gets a copy, and
 // the kernel frees the packet because no ping socket wants it.
 func TestAnswersToPingsAreNoDrops(t *testing.T) {
-	vethtest.NeedKernel(t, "5.18", "a reason for it")
-	pod := vethtest.NewPod(t)
-	b := measure(t, scope.Options{}, options{}, podTarget(pod))
-	for network, to := range map[string]string{"ip4:icmp": "192.0.2.2", "ip6:ipv6-icmp": "2001:db8::2"} {
-		var socket net.PacketConn
-		vethtest.Must(t, pod.Netns.Do(func() (err error) {
-			socket, err = net.ListenPacket(network, "")
-			return err
-		}))
-		defer socket.Close()
-		request, answer := []byte{8, 0, 0xf7, 0xfe, 0, 1, 0, 0}, byte(0)
-		if network != "ip4:icmp" {
-			request, answer = []byte{128, 0, 0, 0, 0, 0, 0, 0}, 129 // the kernel writes the checksum
-		}
-		for range 3 {
-			_, err := socket.WriteTo(request, &net.IPAddr{IP: net.ParseIP(to)})
-			vethtest.Must(t, err)
-			vethtest.Must(t, socket.SetReadDeadline(time.Now().Add(10*time.Second)))
-			for got := make([]byte, 64); ; { // there are neighbours' packets too
-				n, _, err := socket.ReadFrom(got)
+	for _, version := range []struct {
+		network, to   string
+		request       []byte
+		answer        byte
+		firstToTellIt string // the kernel that has a reason for it
+	}{
+		{"ip4:icmp", "192.0.2.2", []byte{8, 0, 0xf7, 0xfe, 0, 1, 0, 0}, 0, "5.18"},
+		{"ip6:ipv6-icmp", "2001:db8::2", []byte{128, 0, 0, 0, 0, 0, 0, 0}, 129, "6.3"}, // the kernel writes the checksum
+	} {
+		t.Run(version.network, func(t *testing.T) {
+			vethtest.NeedKernel(t, version.firstToTellIt, "a reason for it")
+			pod := vethtest.NewPod(t)
+			b := measure(t, scope.Options{}, options{}, podTarget(pod))
+			var socket net.PacketConn
+			vethtest.Must(t, pod.Netns.Do(func() (err error) {
+				socket, err = net.ListenPacket(version.network, "")
+				return err
+			}))
+			defer socket.Close()
+			for range 3 {
+				_, err := socket.WriteTo(version.request, &net.IPAddr{IP: net.ParseIP(version.to)})
 				vethtest.Must(t, err)
-				if n >= 8 && got[0] == answer {
-					break
+				awaitICMP(t, socket, version.answer)
+			}
+			time.Sleep(50 * time.Millisecond)
+			b.fold(t)
+			for d, total := range b.drops {
+				if d.Protocol == 1 || d.Protocol == 58 {
+					t.Errorf("%d packets as %+v", total.Packets, d)
 				}
 			}
-		}
+		})
 	}
-	time.Sleep(50 * time.Millisecond)
-	b.fold(t)
-	for d, total := range b.drops {
-		if d.Protocol == 1 || d.Protocol == 58 {
-			t.Errorf("%d packets as %+v", total.Packets, d)
-		}
+}
+
+// awaitICMP reads up to a message of this type: there are neighbours' too.
+func awaitICMP(t *testing.T, socket net.PacketConn, wanted byte) {
+	t.Helper()
+	vethtest.Must(t, socket.SetReadDeadline(time.Now().Add(10*time.Second)))
+	got := make([]byte, 64)
+	for n := 0; n < 8 || got[0] != wanted; {
+		var err error
+		n, _, err = socket.ReadFrom(got)
+		vethtest.Must(t, err)
 	}
 }
 
