@@ -235,7 +235,10 @@ func TestNotMeasured(t *testing.T) {
 		{"target skipped, proven", skipped, nil, "drops < 4", failed, "4: 3"},
 		{"target skipped, of nodes", skipped, nil, `apiserver.attempts{node="n1"} == 5`, held, "5"},
 		{"target skipped, only one", skipped, nil, `drops{pod="web-7"} == 0`, notMeasured, "pod shop/web-7 was not measured: no such netns"},
-		{"target skipped, on purpose", skipped, nil, `drops{namespace="kube-system"} == 0`, notMeasured, "no target has such labels"},
+		{"target skipped, on purpose", skipped, nil, `drops{namespace="kube-system"} == 0`, notMeasured, "pod kube-system/proxy was not measured: uses the node's network"},
+		{"target skipped, on purpose, by name", skipped, nil, `drops{pod="proxy"} == 0`, notMeasured, "pod kube-system/proxy was not measured: uses the node's network"},
+		{"target skipped, on purpose, another", skipped, nil, `drops{pod="prox"} == 0`, notMeasured, "no target has such labels"},
+		{"target skipped, on purpose, and others", skipped, nil, `drops{pod!="web-1",node!="n1"} == 0`, held, "0"},
 
 		{"no such target", nil, nil, `drops{namespace="sohp"} == 0`, notMeasured, "no target has such labels"},
 		{"no such node", nil, nil, `drops{node="n7"} == 0`, notMeasured, "no target has such labels"},

@@ -57,10 +57,28 @@ func (e *Expectation) unselected(r *metrics.Report) string {
 	if missing := e.unmeasured(r); len(missing) > 0 {
 		return causes(missing, "")
 	}
+	if why := e.leftOut(r); why != "" {
+		return why
+	}
 	if e.asks(targetLabels()...) {
 		return "no target has such labels"
 	}
 	return "there is no target"
+}
+
+// leftOut says why pods that the labels name are no targets, where that was on
+// purpose: nothing but their names is known.
+func (e *Expectation) leftOut(r *metrics.Report) string {
+	var why []string
+	for _, s := range r.Skipped {
+		full, isPod := strings.CutPrefix(s.Target, "pod ")
+		namespace, name, _ := strings.Cut(full, "/")
+		pod := &metrics.Party{Kind: metrics.KindPod, Namespace: namespace, Name: name}
+		if isPod && e.asks("pod", "namespace") && e.selects(pod, "") {
+			why = append(why, fmt.Sprintf("%s was not measured: %s", s.Target, s.Reason))
+		}
+	}
+	return causes(why, "")
 }
 
 // anyTarget looks for a target beside the rows, which by flow are those of targets
