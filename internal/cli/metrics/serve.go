@@ -171,6 +171,9 @@ func (o *serveOptions) handler(fold *metrics.Fold) (http.Handler, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTime}))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { healthz(w, fold) })
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, "there are /metrics, /healthz and /readyz")
+	})
 	return mux, nil
 }
 

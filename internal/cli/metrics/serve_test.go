@@ -136,6 +136,9 @@ func TestHealthForgetsDeletedNodes(t *testing.T) {
 	fold.EndTarget("n2", 0)
 	fold.Forget(0)
 	want(http.StatusOK, "ok", `node="n1"} 1`)
+	if got, body := get(t, server.URL+"/"); got != http.StatusNotFound || !strings.Contains(body, "/metrics") {
+		t.Errorf("/ is %d %q", got, body)
+	}
 	fold.SetTarget("n3", 0, metrics.Party{Kind: metrics.KindNode, Name: "n3"}) // its collector is starting
 	want(http.StatusServiceUnavailable, "n3: no sample yet", `node="n1"} 1`, `node="n3"} 0`)
 	fold.EndTarget("n3", 0)
