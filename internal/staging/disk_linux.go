@@ -16,7 +16,7 @@ func freeBytes(dir string) (free, total int64, err error) {
 	if block == 0 {
 		block = s.Bsize
 	}
-	return int64(s.Bavail) * int64(block), int64(s.Blocks) * int64(block), nil
+	return int64(s.Bavail) * int64(block), int64(s.Blocks) * int64(block), nil //nolint:unconvert // of 32 bits on other architectures
 }
 
 func isDiskFull(err error) bool {

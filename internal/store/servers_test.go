@@ -56,8 +56,12 @@ func start(t testing.TB, address string, server *exec.Cmd) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
+	var failed error
+	ended := make(chan struct{})
+	go func() {
+		failed = server.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = server.Process.Kill()
 		<-ended
@@ -73,9 +77,8 @@ func start(t testing.TB, address string, server *exec.Cmd) {
 		}
 		select {
 		case <-tick.C:
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s: %v\n%s", server, err, output.String())
+		case <-ended:
+			t.Fatalf("%s: %v\n%s", server, failed, output.String())
 		case <-deadline.C:
 			t.Fatalf("%s does not listen\n%s", server, output.String())
 		}

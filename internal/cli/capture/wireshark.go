@@ -107,6 +107,7 @@ func (w *wireshark) start() error {
 		return fmt.Errorf("start Wireshark: %w", err)
 	}
 	defer out.Close()
+	//nolint:noctx // it outlives this command
 	cmd := exec.Command(w.path, "-k", "-N", "mn", "-i", "-")
 	cmd.Stdin = out
 	detach(cmd)

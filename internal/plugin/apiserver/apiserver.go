@@ -61,7 +61,7 @@ func (p *Plugin) Detach([]uint32) {}
 
 // Start begins connecting, until Close.
 func (p *Plugin) Start() error {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // until Close, whoever starts it
 	p.stop = stop
 	for _, a := range p.addresses {
 		p.running.Go(func() { a.keepTrying(ctx) })
