@@ -43,38 +43,59 @@ func allowed(t *testing.T, user, namespace string, right rights.Right, want bool
 	})
 }
 
-// without takes one right out of a Role, does f, and puts it back.
-func without(t *testing.T, user, namespace, name string, right rights.Right, f func()) {
+// change gives a Role, or with no namespace a ClusterRole, other rules, and returns
+// those that it had.
+func change(t *testing.T, namespace, name string, to func([]rbacv1.PolicyRule) []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	t.Helper()
+	ctx := context.Background() // the test may have failed
+	if namespace == "" {
+		roles := the.client.RbacV1().ClusterRoles()
+		role, err := roles.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		had := role.Rules
+		role.Rules = to(had)
+		if _, err := roles.Update(ctx, role, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return had
+	}
 	roles := the.client.RbacV1().Roles(namespace)
-	role, err := roles.Get(t.Context(), name, metav1.GetOptions{})
+	role, err := roles.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	less := role.DeepCopy()
-	less.Rules = nil
-	for _, rule := range role.Rules {
+	had := role.Rules
+	role.Rules = to(had)
+	if _, err := roles.Update(ctx, role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return had
+}
+
+// lacking are the rules without one right.
+func lacking(rules []rbacv1.PolicyRule, right rights.Right) []rbacv1.PolicyRule {
+	var less []rbacv1.PolicyRule
+	for _, rule := range rules {
 		if slices.Equal(rule.Resources, []string{strings.TrimSuffix(right.Resource+"/"+right.Subresource, "/")}) && slices.Equal(rule.APIGroups, []string{right.Group}) {
 			rule.Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(verb string) bool { return verb == right.Verb })
 		}
 		if len(rule.Verbs) > 0 {
-			less.Rules = append(less.Rules, rule)
+			less = append(less, rule)
 		}
 	}
-	update := func(rules []rbacv1.PolicyRule) {
-		role, err := roles.Get(context.Background(), name, metav1.GetOptions{})
-		if err == nil {
-			role.Rules = rules
-			_, err = roles.Update(context.Background(), role, metav1.UpdateOptions{})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	update(less.Rules)
+	return less
+}
+
+// without takes one right out of a Role, or with no namespace out of a ClusterRole,
+// does f, and puts it back.
+func without(t *testing.T, user, namespace, name string, right rights.Right, f func()) {
+	t.Helper()
+	had := change(t, namespace, name, func(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule { return lacking(rules, right) })
 	allowed(t, user, namespace, right, false)
 	f()
-	update(role.Rules)
+	change(t, namespace, name, func([]rbacv1.PolicyRule) []rbacv1.PolicyRule { return had })
 	allowed(t, user, namespace, right, true)
 }
 
@@ -102,6 +123,15 @@ spec: {ports: [{port: 80}]}
 	return s
 }
 
+// wantRefused checks that a run without a right names it, at once.
+func wantRefused(t *testing.T, right rights.Right, args ...string) {
+	t.Helper()
+	r := retina(t, args...)
+	if r.code != 1 || !strings.Contains(r.stderr, right.String()) || !strings.Contains(r.stderr, "hint: ") || r.took > 20*time.Second {
+		t.Errorf("without the right to %s: %s", right, r)
+	}
+}
+
 // TestPrintedRoles: a user with exactly the printed Roles captures and measures;
 // without any one of their rights the error names it, at once.
 func TestPrintedRoles(t *testing.T) {
@@ -118,18 +148,15 @@ func TestPrintedRoles(t *testing.T) {
 	retina(t, capturing("deploy/api")...).wantCode(t, 0)
 	retina(t, capturing("pod/web-n1")...).wantCode(t, 0)
 	retina(t, measuring...).wantCode(t, 0)
+	shell := append([]string{"shell", "pod/web-n1", "--image", shellImage}, as...)
+	retina(t, append(shell, "--", "true")...).wantCode(t, 0)
 	// doctor asks for no more than its roles give, or its advice would lead nowhere.
 	report := examination(t, 0, "n1", "-n", s.namespace, "--as", user, "--stream-time", "0")
 	wantVerdict(t, report, "rights", "", "ok", "")
 	wantVerdict(t, report, "rights/targets", "", "ok", "")
 	wantNothingLeft(t)
 
-	refused := func(right rights.Right, args []string) {
-		r := retina(t, args...)
-		if r.code != 1 || !strings.Contains(r.stderr, right.String()) || !strings.Contains(r.stderr, "hint: ") || r.took > 20*time.Second {
-			t.Errorf("without the right to %s: %s", right, r)
-		}
-	}
+	refused := func(right rights.Right, args []string) { wantRefused(t, right, args...) }
 	for i, right := range needed {
 		without(t, user, collectorNamespace, rights.CollectorsRole, right, func() {
 			refused(right, capturing("pod/web-n1"))
@@ -171,6 +198,25 @@ func TestPrintedClusterRole(t *testing.T) {
 	wantVerdict(t, report, "rights", "", "ok", "")
 	wantVerdict(t, report, "rights/targets", "", "ok", "")
 	wantVerdict(t, report, "rights/extras", "", "warn", "--print-rbac=all")
+
+	// Without each right that only a ClusterRole gives; and in all namespaces without
+	// one of those that a Role gives for one (TestPrintedRoles has each of these).
+	take := map[string][]string{
+		"list namespaces": {"--namespace-selectors", "kubernetes.io/metadata.name=" + s.namespace},
+		"get nodes":       {"node/n1"},
+		"list nodes":      {"--node-selectors", "kubernetes.io/os=linux"},
+		"list pods":       {"-l", "app=web", "-A"},
+	}
+	everywhere := append(rights.Of(rights.Needed(), rights.Cluster), rights.Right{Verb: "list", Resource: "pods"})
+	for _, right := range everywhere {
+		if take[right.String()] == nil {
+			t.Errorf("no target takes %s", right)
+			continue
+		}
+		without(t, user, "", rights.TargetsRole, right, func() {
+			wantRefused(t, right, slices.Concat([]string{"capture", "create", "--duration", "1s", "--write", os.DevNull}, take[right.String()], as)...)
+		})
+	}
 
 	grantPrinted(t, user, "-A", "--print-rbac=all")
 	allowed(t, user, "", rights.Right{Verb: "watch", Resource: "services"}, true)
