@@ -121,7 +121,7 @@ func (f *file) Write(p []byte) (int, error) {
 	allowed := r.total.take(min(int64(len(p)), f.left))
 	f.left -= allowed
 	if allowed < int64(len(p)) {
-		_ = f.append(p[:bytes.LastIndexByte(p[:allowed], '\n')+1]) // it is cut anyway
+		_ = f.append(p[:bytes.LastIndexByte(p[:allowed], '\n')+1]) // the file is cut in any case
 		f.noteCut()
 		return 0, errCut
 	}

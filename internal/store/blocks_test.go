@@ -115,7 +115,7 @@ func TestMeasureTellsWhoFailed(t *testing.T) {
 		_, err := w.Write([]byte("x"))
 		return fmt.Errorf("gzip: %w", err)
 	}, writerFunc(func([]byte) (int, error) { return 0, full }))
-	if err != full { //nolint:errorlint // not wrapped
+	if err != full { // not wrapped
 		t.Errorf("%v", err)
 	}
 	if err := measure(t.Context(), func(io.Writer) error { return full }, io.Discard); !errors.As(err, &own) || !errors.Is(err, full) {

@@ -54,6 +54,7 @@ type running struct {
 	done chan error
 }
 
+// start runs it until ctx ends.
 func start(ctx context.Context, t *testing.T, source Source) *running {
 	in, keys := io.Pipe()
 	t.Cleanup(func() { keys.Close() })

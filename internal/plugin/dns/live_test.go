@@ -216,7 +216,7 @@ func TestOverflow(t *testing.T) {
 			w.start()
 			conn := w.client("udp", "192.0.2.2:53")
 			busy, free := make(chan bool), make(chan bool)
-			go func() { _ = w.plugin.reader.sync(func(*decoder) { busy <- true; <-free }) }()
+			go func() { _ = w.plugin.reader.sync(func(*decoder) { busy <- true; <-free }) }() // held up
 			<-busy
 			const sent = 100 // the server, which may come late, has room for them
 			for i := range uint16(sent) {

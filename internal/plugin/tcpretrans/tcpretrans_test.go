@@ -35,7 +35,7 @@ type world struct {
 	pod    *vethtest.Pod
 	flows  map[wire.FlowKey]wire.RetransmitSample
 	lost   []wire.LostSample
-	before uint64 // RetransSegs of the pod when it began
+	before uint64 // RetransSegs of the pod at its beginning
 }
 
 func newWorld(t *testing.T, o scope.Options) *world {
