@@ -163,6 +163,10 @@ func Explain(err error) error {
 	if hint.Of(err) == "" && errors.As(err, &address) && strings.HasPrefix(address.URL, nowhere) {
 		return hint.Wrap(err, "no cluster is named: pass --kubeconfig, or set KUBECONFIG, or create ~/.kube/config, with a current context")
 	}
+	// client-go has no type for it.
+	if hint.Of(err) == "" && err != nil && strings.Contains(err.Error(), "getting credentials: exec") {
+		return hint.Wrap(err, "the credential plugin of the kubeconfig did not work: is it installed, and are you logged in? try: kubectl auth whoami (with the same --context and --kubeconfig)")
+	}
 	if hint.Of(err) == "" && (errors.As(err, &dial) || errors.As(err, &address)) {
 		return hint.Wrap(err, "is the cluster up, and is it the right one? try: kubectl cluster-info (with the same --context and --kubeconfig)")
 	}

@@ -107,3 +107,22 @@ func TestExplainWithoutCluster(t *testing.T) {
 		t.Errorf("%v, hint %q", err, got)
 	}
 }
+
+// A credential plugin that fails says nothing of the cluster.
+func TestExplainCredentialPlugin(t *testing.T) {
+	for _, command := range []string{"absent-credential-plugin", "false"} {
+		file := filepath.Join(t.TempDir(), "config")
+		text := strings.Replace(kubeconfig, "user: {}", "user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: '"+command+"', interactiveMode: Never}}", 1)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := cluster(t, "--kubeconfig", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+		if got := hint.Of(Explain(err)); !strings.Contains(got, "credential plugin") {
+			t.Errorf("%s: %v, hint %q", command, err, got)
+		}
+	}
+}
