@@ -106,6 +106,10 @@ func programsLeft() error {
 	if err != nil {
 		return err
 	}
+	sources, err := filepath.Glob("../bpf/*/*.bpf.c") // a program's name begins with that of its directory
+	if err != nil || len(sources) == 0 {
+		return fmt.Errorf("no BPF programs in the tree: %w", err)
+	}
 	var left []string
 	for id := ebpf.ProgramID(0); ; {
 		next, err := ebpf.ProgramGetNextID(id)
@@ -124,7 +128,7 @@ func programsLeft() error {
 			return err
 		}
 		info, err := program.Info()
-		if err == nil && slices.ContainsFunc([]string{"packets_", "packetparser_", "dns_", "dropreason_", "tcpretrans_"}, func(p string) bool { return strings.HasPrefix(info.Name, p) }) && !elsewhere[id] {
+		if err == nil && slices.ContainsFunc(sources, func(s string) bool { return strings.HasPrefix(info.Name, filepath.Base(filepath.Dir(s))+"_") }) && !elsewhere[id] {
 			left = append(left, fmt.Sprintf("%s (%d)", info.Name, id))
 		}
 		if err := errors.Join(err, program.Close()); err != nil {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
 )
 
 func TestLockdown(t *testing.T) {
@@ -77,6 +79,33 @@ func TestOurNames(t *testing.T) {
 	for name := range names {
 		if len(name) > maxName {
 			t.Errorf("%q is longer than a kernel keeps", name)
+		}
+	}
+}
+
+// Programs that are not known are never told as left: neither here nor by the tests
+// on the cluster, which go by the beginning of the name.
+func TestOurNamesAreAll(t *testing.T) {
+	names, err := ourNames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := filepath.Glob("../../../bpf/*/*_bpfel.o")
+	if err != nil || len(objects) == 0 {
+		t.Fatalf("no objects: %v", err)
+	}
+	for _, object := range objects {
+		spec, err := ebpf.LoadCollectionSpec(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range spec.Programs {
+			if !names[name[:min(len(name), maxName)]] {
+				t.Errorf("%s: the program %s is not among ourNames", object, name)
+			}
+			if want := filepath.Base(filepath.Dir(object)) + "_"; !strings.HasPrefix(name, want) {
+				t.Errorf("%s: the program %s does not begin with %s", object, name, want)
+			}
 		}
 	}
 }
