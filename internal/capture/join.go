@@ -1,5 +1,7 @@
 package capture
 
+import "github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+
 import "errors"
 
 // Add adds a source to a merge that runs, and returns its place in the Result's
@@ -17,6 +19,12 @@ func (m *Merger) Add(source Source) (index int, ok bool) {
 		go s.run(m.streamCtx, m.events)
 	})
 	return index, ok
+}
+
+// Name puts names of addresses into the file, for the packets that follow. Like Add it
+// may be called from any goroutine while Run runs, and later does nothing.
+func (m *Merger) Name(names []pcapng.Name) {
+	m.do(func() { m.writer.name(names) })
 }
 
 // Hold keeps Run from returning because all sources have ended, for as long as

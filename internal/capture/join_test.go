@@ -225,11 +225,13 @@ func TestSourcesJoin(t *testing.T) {
 	if got := <-ended; got != 1 {
 		t.Errorf("source %d has ended", got)
 	}
+	m.Name([]pcapng.Name{{Addr: netip.MustParseAddr("192.0.2.7"), Name: "newer"}})
 	release()
 	result := <-done
+	m.Name([]pcapng.Name{{Addr: netip.MustParseAddr("192.0.2.7"), Name: "too late"}})
 	f := readFile(t, b.Bytes())
 	checkResult(t, result, f)
-	if !result.Complete || !slices.Equal(f.numbers(), []uint32{0, 1}) || len(result.Sources) != 2 || !bytes.Contains(b.Bytes(), []byte("new\x00")) {
+	if !result.Complete || !slices.Equal(f.numbers(), []uint32{0, 1}) || len(result.Sources) != 2 || !bytes.Contains(b.Bytes(), []byte("new\x00")) || !bytes.Contains(b.Bytes(), []byte("newer\x00")) {
 		t.Errorf("packets %v, %+v", f.numbers(), result)
 	}
 	if _, ok := m.Add(joined); ok {

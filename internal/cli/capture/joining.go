@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-retina/kubectl-retina/internal/capture"
 	"github.com/kubectl-retina/kubectl-retina/internal/hint"
 	"github.com/kubectl-retina/kubectl-retina/internal/oneline"
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
 	"github.com/kubectl-retina/kubectl-retina/internal/target"
 	"github.com/kubectl-retina/kubectl-retina/internal/target/follow"
 	"github.com/kubectl-retina/kubectl-retina/internal/wire"
@@ -112,8 +113,9 @@ func newFollowing(n *nodeRun) following {
 	}
 }
 
-// begin keeps the capture up to date from now on, until end or until it stops.
-func (j *joining) begin(merger *capture.Merger, stopper *stopper) {
+// begin keeps the capture up to date from now on, until end or until it stops. names
+// are those that the file begins with.
+func (j *joining) begin(merger *capture.Merger, stopper *stopper, names []pcapng.Name) {
 	if j == nil {
 		return
 	}
@@ -134,6 +136,7 @@ func (j *joining) begin(merger *capture.Merger, stopper *stopper) {
 		j.tasks.Go(func() { j.serve(n) })
 	}
 	j.mu.Unlock()
+	j.tasks.Go(func() { j.followNames(names) })
 	j.tasks.Go(func() {
 		for change := range j.changes {
 			j.take(change)

@@ -55,11 +55,8 @@ func newFileFilter(ctx context.Context, expression string, names *fileNames, err
 		return nil, err
 	}
 	// What neither of the link types can have is wrong whatever is in the file.
-	some := func(pcapfilter.ObjectRef) ([]netip.Addr, error) {
-		return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}, nil
-	}
 	hosts := newLookup(ctx)
-	options := pcapfilter.Options{Resolver: hosts, Objects: some}
+	options := pcapfilter.Options{Resolver: hosts, Objects: someAddresses}
 	if _, err := filter.Compile(pcapfilter.Ethernet, options); err != nil {
 		if _, rawErr := filter.Compile(pcapfilter.Raw, options); rawErr != nil {
 			return nil, showFilter(errOut, err)
@@ -70,6 +67,11 @@ func newFileFilter(ctx context.Context, expression string, names *fileNames, err
 		f.unknown[ref] = true
 	}
 	return f, nil
+}
+
+// someAddresses are there for objects whose addresses do not matter.
+func someAddresses(pcapfilter.ObjectRef) ([]netip.Addr, error) {
+	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}, nil
 }
 
 // match reports whether a packet of an interface with this link type passes. A cooked
@@ -116,7 +118,8 @@ func (f *fileFilter) compile(link pcapfilter.LinkType) pcapfilter.Program {
 	if err == nil {
 		return program
 	}
-	if len(f.unknown) == 0 { // else it is about names that may yet come
+	// It may be about objects that have no address yet, or none any more.
+	if _, err := f.filter.Compile(link, pcapfilter.Options{Resolver: f.hosts, Objects: someAddresses}); err != nil {
 		f.say(fmt.Sprintf("no packet with a header of %s matches: %v", link, err))
 	}
 	return nil

@@ -286,7 +286,7 @@ func (r *captureRun) capture(ctx context.Context) error {
 	running := r.narrator.capturing(r.config.duration, merger.Totals)
 	go stopper.start(ctx, r.config.duration)
 	r.output.whenClosed(stopper, func() { stopper.stop(ctx) })
-	r.joining.begin(merger, stopper)
+	r.joining.begin(merger, stopper, names)
 	result, err := merger.Run(context.WithoutCancel(ctx))
 	stopper.end()
 	err = errors.Join(err, r.output.closeViews())
