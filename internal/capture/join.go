@@ -1,8 +1,10 @@
 package capture
 
-import "github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+import (
+	"errors"
 
-import "errors"
+	"github.com/kubectl-retina/kubectl-retina/internal/pcapng"
+)
 
 // Add adds a source to a merge that runs, and returns its place in the Result's
 // Sources. It returns false, and does not read the source, when the merge has
