@@ -35,10 +35,9 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 // shop is what tests change.
 type shop struct {
-	fold    *metrics.Fold
-	plugins []string
-	by      metrics.By
-	now     time.Time
+	fold *metrics.Fold
+	by   metrics.By
+	now  time.Time
 }
 
 func everyPlugin() []string {
