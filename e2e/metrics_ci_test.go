@@ -35,6 +35,8 @@ step unknown 3 -o junit --expect 'dns.p99 < 50ms' --expect 'packets > 0'
 step nobody 3 -o junit --expect 'drops{pod="no-such-pod"} == 0'
 step table 4 --expect 'packets == 0'
 step before 0 -o json
+# As if there had been less traffic: that of two seconds may be the same to the packet.
+sed -i 's/"packetsIn": *[0-9][0-9]*/"packetsIn": 7/' before.out
 step compared 0 --compare before.out
 step judged 4 --compare before.out --expect 'packets == 0'
 step wrong 2 --expect 'packets = 0'
