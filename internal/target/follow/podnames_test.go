@@ -23,13 +23,18 @@ func TestWatchPodNames(t *testing.T) {
 				}
 				var mu sync.Mutex
 				var told []string
-				go WatchPodNames(t.Context(), c, []string{"shop"}, func(names []NamedAddress) {
+				note := func(names []NamedAddress) {
 					mu.Lock()
 					defer mu.Unlock()
 					for _, n := range names {
 						told = append(told, fmt.Sprintf("%s=%s/%s", n.Addr, n.Namespace, n.Pod))
 					}
-				})
+				}
+				go func() {
+					if err := WatchPodNames(t.Context(), c, []string{"shop"}, note); err != nil {
+						t.Error(err)
+					}
+				}()
 				for _, step := range []struct {
 					what   string
 					change func()
