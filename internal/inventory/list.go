@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func List(ctx context.Context, client kubernetes.Interface, o Options) (*Capture
 	both.Go(func() { jobs, jobsErr = listJobs(ctx, client, o.Namespace, selector(componentLease, o.Names)) })
 	both.Go(func() { pods, podsErr = listPods(ctx, client, o.Namespace, selector(componentCollector, o.Names)) })
 	both.Wait()
-	if err := errors.Join(jobsErr, podsErr); err != nil {
+	if err := together(jobsErr, podsErr); err != nil {
 		return nil, err
 	}
 	list := &CaptureList{APIVersion: APIVersion, Kind: ListKind, Items: group(jobs, pods)}
@@ -112,6 +113,21 @@ func explain(err error, resource, namespace string) error {
 		return hint.Wrap(fmt.Errorf("you may not list %s %s", resource, where), advice)
 	}
 	return fmt.Errorf("list %s %s: %w", resource, where, err)
+}
+
+// together joins the errors of requests that were made at once. That the server was not
+// reached is said once: it is the same for each.
+func together(errs ...error) error {
+	reached := true
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
+		var unreached *url.Error
+		if !errors.As(err, &unreached) {
+			return false
+		}
+		before := reached
+		reached = false
+		return !before
+	})...)
 }
 
 // group makes captures of leases and pods.

@@ -3,6 +3,8 @@ package inventory
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -219,6 +221,22 @@ func TestEveryPageIsRead(t *testing.T) {
 	})
 	if l := list(t, client, Options{}); len(l.Items) != 2 || pages != 2 {
 		t.Errorf("%d captures of %d pages", len(l.Items), pages)
+	}
+}
+
+// A server that is not reached is one line, however many lists it was asked for.
+func TestUnreachedServerIsToldOnce(t *testing.T) {
+	client := world()
+	client.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, &url.Error{Op: "Get", URL: "https://192.0.2.1/api", Err: errors.New("connection refused")}
+	})
+	_, err := List(t.Context(), client, Options{Namespace: "default"})
+	if err == nil || strings.Count(err.Error(), "connection refused") != 1 {
+		t.Errorf("List: %v", err)
+	}
+	_, _, err = Objects(t.Context(), client, "default", time.Now())
+	if err == nil || strings.Count(err.Error(), "connection refused") != 1 {
+		t.Errorf("Objects: %v", err)
 	}
 }
 

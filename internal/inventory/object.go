@@ -3,7 +3,6 @@ package inventory
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,7 +66,7 @@ func Objects(ctx context.Context, client kubernetes.Interface, namespace string,
 	if apierrors.IsForbidden(secretsErr) {
 		warning, secretsErr = "secrets are not looked at: you may not list them", nil
 	}
-	if err := errors.Join(jobsErr, podsErr, secretsErr); err != nil {
+	if err := together(jobsErr, podsErr, secretsErr); err != nil {
 		return nil, "", err
 	}
 	runs := make(map[string]*runObjects)
