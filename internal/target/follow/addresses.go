@@ -44,12 +44,12 @@ type Addresses struct {
 }
 
 // WatchAddresses finds the addresses of at most 32 objects and keeps them up to
-// date until ctx ends. It fails if an object does not exist or must not be read.
-// warn is told later what goes wrong while watching, once each, perhaps by several
-// goroutines.
+// date until ctx ends. It fails if an object does not exist, can have none or must not
+// be read. warn is told later what goes wrong while watching, once each, perhaps by
+// several goroutines.
 func WatchAddresses(ctx context.Context, client kubernetes.Interface, objects []Object, warn func(error)) (*Addresses, error) {
 	for _, o := range objects {
-		if err := target.Exists(ctx, client, o.Kind, o.Namespace, o.Name); err != nil {
+		if err := target.HasAddresses(ctx, client, o.Kind, o.Namespace, o.Name); err != nil {
 			return nil, err
 		}
 	}

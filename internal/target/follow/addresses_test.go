@@ -43,6 +43,7 @@ func addressWorld() *fake.Clientset {
 		addressPod("web-1", "Running", false, "10.1.0.1", "fd00::1"), addressPod("web-2", "Succeeded", false, "10.1.0.2"),
 		addressPod("agent", "Running", true, "192.0.2.1"),
 		&corev1.Service{ObjectMeta: meta("web"), Spec: corev1.ServiceSpec{ClusterIPs: []string{"10.96.0.5"}, ExternalIPs: []string{"198.51.100.7"}}},
+		&corev1.Service{ObjectMeta: meta("mail"), Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "mail.example.com"}},
 		slice,
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: "n1"}}}},
@@ -119,6 +120,7 @@ func TestAddressesRefused(t *testing.T) {
 		{Object{"pod", "shop", "web-3"}, `pod "web-3" not found in namespace "shop"`, "did you mean web-1 or web-2?"},
 		{Object{"pod", "shpo", "web-1"}, `namespace "shpo" not found`, "did you mean shop?"},
 		{Object{"service", "shop", "wbe"}, `service "wbe" not found in namespace "shop"`, "did you mean web?"},
+		{Object{"service", "shop", "mail"}, `service "mail" in namespace "shop" stands for mail.example.com outside the cluster, and has no addresses`, "write: host mail.example.com"},
 		{Object{"node", "", "n2"}, `node "n2" not found`, "did you mean n1?"},
 		{Object{"namespace", "", "shopp"}, `namespace "shopp" not found`, "did you mean shop?"},
 	} {
