@@ -45,33 +45,31 @@ func allowed(t *testing.T, user, namespace string, right rights.Right, want bool
 
 // change gives a Role, or with no namespace a ClusterRole, other rules, and returns
 // those that it had.
-func change(t *testing.T, namespace, name string, to func([]rbacv1.PolicyRule) []rbacv1.PolicyRule) []rbacv1.PolicyRule {
+func change(t *testing.T, namespace, name string, to func([]rbacv1.PolicyRule) []rbacv1.PolicyRule) (had []rbacv1.PolicyRule) {
 	t.Helper()
-	ctx := context.Background() // the test may have failed
 	if namespace == "" {
-		roles := the.client.RbacV1().ClusterRoles()
-		role, err := roles.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		had := role.Rules
-		role.Rules = to(had)
-		if _, err := roles.Update(ctx, role, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		edit(t, the.client.RbacV1().ClusterRoles(), name, func(role *rbacv1.ClusterRole) { had, role.Rules = role.Rules, to(role.Rules) })
 		return had
 	}
-	roles := the.client.RbacV1().Roles(namespace)
-	role, err := roles.Get(ctx, name, metav1.GetOptions{})
+	edit(t, the.client.RbacV1().Roles(namespace), name, func(role *rbacv1.Role) { had, role.Rules = role.Rules, to(role.Rules) })
+	return had
+}
+
+// edit changes an object of the cluster.
+func edit[T any](t *testing.T, client interface {
+	Get(ctx context.Context, name string, o metav1.GetOptions) (T, error)
+	Update(ctx context.Context, object T, o metav1.UpdateOptions) (T, error)
+}, name string, change func(T)) {
+	t.Helper()
+	ctx := context.Background() // the test may have failed
+	object, err := client.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	had := role.Rules
-	role.Rules = to(had)
-	if _, err := roles.Update(ctx, role, metav1.UpdateOptions{}); err != nil {
+	change(object)
+	if _, err := client.Update(ctx, object, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	return had
 }
 
 // lacking are the rules without one right.
